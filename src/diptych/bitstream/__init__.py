@@ -1,0 +1,19 @@
+"""The ``.dip`` file: container, entropy coder, probability tables. On numpy and constriction, never torch."""
+
+from diptych.bitstream.coder import SYMBOL_LIMIT, Decoder, encode
+from diptych.bitstream.container import Container, Header, pack, read_header, unpack
+from diptych.bitstream.tables import SCALES, SymbolTables, gaussian_tables
+
+__all__ = [
+    "SCALES",
+    "SYMBOL_LIMIT",
+    "Container",
+    "Decoder",
+    "Header",
+    "SymbolTables",
+    "encode",
+    "gaussian_tables",
+    "pack",
+    "read_header",
+    "unpack",
+]

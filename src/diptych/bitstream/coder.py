@@ -1,0 +1,228 @@
+"""Symbols to bytes and back: a range coder over shared integer tables.
+
+A payload is one range-coded stream of chunks::
+
+    payload = chunk, chunk, ...             (the caller knows how many, and how long each is)
+    chunk   = symbols of table 0 | symbols of table 1 | ... | excess of the escaped symbols
+
+Inside a chunk the symbols are sorted by table, keeping their order within a table: runs of one table are
+several times faster to code than a table per symbol. ``docs/bitstream.md`` specifies the stream down to the
+bit; ``tests/bitstream/reference_coder.py`` is that specification as a program.
+"""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+from constriction import stream
+from numpy.typing import NDArray
+
+from diptych.bitstream.tables import PRECISION, SymbolTables
+from diptych.errors import BitstreamError
+
+SYMBOL_LIMIT = 2**20
+"""Symbols lie strictly between ``-SYMBOL_LIMIT`` and ``SYMBOL_LIMIT``."""
+
+Symbols = NDArray[np.int32]
+Indexes = NDArray[np.uint8]
+
+
+def encode(chunks: Iterable[tuple[Symbols, Indexes]], tables: SymbolTables) -> bytes:
+    """Code chunks of symbols into one payload.
+
+    Args:
+        chunks: pairs of symbols, int32 (n,) of magnitude below ``2**20``, and the table of each, uint8 (n,).
+        tables: the tables that the indexes name.
+
+    Returns:
+        The shortest payload that decodes to these symbols; empty if the symbols are certain enough.
+
+    Raises:
+        BitstreamError: a chunk has the wrong type or shape, or a symbol or index is out of range.
+    """
+    writer = _Writer(tables)
+    for symbols, indexes in chunks:
+        if symbols.dtype != np.int32 or symbols.shape != indexes.shape:
+            raise BitstreamError(
+                f"Symbols must be int32 and as many as their indexes, not {symbols.dtype} {symbols.shape} "
+                f"for {indexes.shape}."
+            )
+        order, counts = _group(indexes, tables)
+        if symbols.size and (symbols.max() >= SYMBOL_LIMIT or symbols.min() <= -SYMBOL_LIMIT):
+            raise BitstreamError(f"A symbol is too large to be coded: {SYMBOL_LIMIT - 1} is the limit.")
+        writer.write(symbols[order], counts)
+    return writer.finish()
+
+
+class Decoder:
+    """Reads back, chunk by chunk, what :func:`encode` wrote.
+
+    Args:
+        data: a payload.
+        tables: the tables it was written with.
+    """
+
+    def __init__(self, data: bytes, tables: SymbolTables) -> None:
+        self._data = data
+        self._tables = tables
+        padded = data + bytes(-len(data) % 4)
+        self._decoder = stream.queue.RangeDecoder(np.frombuffer(padded, dtype=">u4").astype(np.uint32))
+        self._mirror = _Writer(tables)
+
+    def read(self, indexes: Indexes) -> Symbols:
+        """The symbols of the next chunk.
+
+        Args:
+            indexes: the table of each symbol, uint8 (n,).
+
+        Returns:
+            int32 (n,), in the order of ``indexes``.
+
+        Raises:
+            BitstreamError: the payload cannot be decoded, or the indexes are not valid.
+        """
+        order, counts = _group(indexes, self._tables)
+        half_width = np.repeat(self._tables.half_width, counts)
+        positions = [np.empty(0, dtype=np.int32)]
+        for model, count in zip(_models(self._tables), counts.tolist(), strict=True):
+            if count:
+                positions.append(_decode(self._decoder, model, count))
+        grouped = np.concatenate(positions) - half_width
+        escaped = np.flatnonzero(grouped == half_width + 1)
+        if escaped.size:
+            grouped[escaped] = self._read_escaped(half_width[escaped])
+        self._mirror.write(grouped, counts)
+        symbols = np.empty_like(grouped)
+        symbols[order] = grouped
+        return symbols
+
+    def close(self) -> None:
+        """Check that the payload ends where the symbols do.
+
+        The symbols read are coded again on the way; a payload is accepted only if it is, byte for byte, what
+        :func:`encode` makes of them.
+
+        Raises:
+            BitstreamError: the payload is not the code of exactly the symbols that were read.
+        """
+        if self._mirror.finish() != self._data:
+            raise BitstreamError("The compressed data do not end where the picture does: they are damaged.")
+
+    def _read_escaped(self, half_width: NDArray[np.int32]) -> Symbols:
+        classes = _decode(self._decoder, _CLASS_MODEL, half_width.size)
+        symbols = np.empty_like(half_width)
+        for magnitude_class in np.unique(classes).tolist():
+            chosen = np.flatnonzero(classes == magnitude_class)
+            raw = _decode(self._decoder, _RAW_MODELS[magnitude_class], chosen.size)
+            magnitudes = half_width[chosen] + (1 << magnitude_class) + (raw >> 1)
+            symbols[chosen] = np.where(raw & 1, -magnitudes, magnitudes)
+        if np.abs(symbols).max() >= SYMBOL_LIMIT:
+            raise BitstreamError("The compressed data are damaged: they hold a symbol that is too large.")
+        return symbols
+
+
+class _Writer:
+    """Appends chunks whose symbols are already grouped by table."""
+
+    def __init__(self, tables: SymbolTables) -> None:
+        self._tables = tables
+        self._encoder = stream.queue.RangeEncoder()
+
+    def write(self, grouped: Symbols, counts: NDArray[np.intp]) -> None:
+        half_width = np.repeat(self._tables.half_width, counts)
+        positions = grouped + half_width
+        escaped = np.flatnonzero((positions < 0) | (grouped > half_width))
+        positions[escaped] = 2 * half_width[escaped] + 1
+        start = 0
+        for model, count in zip(_models(self._tables), counts.tolist(), strict=True):
+            if count:
+                _encode(self._encoder, positions[start : start + count], model)
+                start += count
+        if escaped.size:
+            self._write_escaped(grouped[escaped], half_width[escaped])
+
+    def finish(self) -> bytes:
+        """The shortest byte string that names a number inside the coder's final interval.
+
+        constriction itself ends on whole words, with a number ``point`` just above the lower end of the
+        interval, whose last 64 bits it tells. From ``first`` .. ``last``, all that the interval holds, the
+        number with most zero bits at its end is taken instead.
+        """
+        position, (lower, size) = self._encoder.pos()
+        words = self._encoder.get_compressed()
+        length = position + 2
+        sealed = np.zeros(length, dtype=">u4")
+        sealed[: words.size] = words
+        point = int.from_bytes(sealed.tobytes(), "big")
+        first = point - (point - lower) % 2**64
+        if first == 0:
+            return b""
+        last = first + size - 1
+        free_bits = ((first - 1) ^ last).bit_length() - 1
+        return (last >> free_bits << free_bits).to_bytes(4 * length, "big").rstrip(b"\0")
+
+    def _write_escaped(self, symbols: Symbols, half_width: NDArray[np.int32]) -> None:
+        excess = np.abs(symbols) - half_width
+        classes = np.searchsorted(_CLASS_STARTS, excess, side="right").astype(np.int32) - 1
+        raw = ((excess - _CLASS_STARTS[classes]) << 1) | (symbols < 0)
+        _encode(self._encoder, classes, _CLASS_MODEL)
+        for magnitude_class in np.unique(classes).tolist():
+            _encode(self._encoder, raw[classes == magnitude_class], _RAW_MODELS[magnitude_class])
+
+
+def _group(indexes: Indexes, tables: SymbolTables) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Order that sorts a chunk by table, and the number of symbols of each table."""
+    if indexes.dtype != np.uint8 or indexes.ndim != 1:
+        raise BitstreamError(f"Table indexes must be a uint8 vector, not {indexes.dtype} {indexes.shape}.")
+    counts = np.bincount(indexes, minlength=len(tables))
+    if len(counts) > len(tables):
+        raise BitstreamError(f"Table {len(counts) - 1} is asked for, but the model has {len(tables)} tables.")
+    return np.argsort(indexes, kind="stable"), counts
+
+
+def _exact_model(frequencies: NDArray[np.int32]) -> Any:
+    """The model whose fixed-point probabilities are these very integers.
+
+    constriction gives each of n symbols 1 and shares the other ``2**24 - n`` in proportion to the weights.
+    The weights ``frequencies - 1`` sum to just that: its scale is exactly 1.0, its cumulative sums are exact.
+    """
+    return stream.model.Categorical((frequencies - 1).astype(np.float64), perfect=False)
+
+
+_CLASS_STARTS = 1 << np.arange(20, dtype=np.int32)
+_CLASS_MODEL = _exact_model(np.append(2**PRECISION >> np.arange(1, 20), 2**PRECISION >> 19).astype(np.int32))
+_RAW_MODELS = [stream.model.Uniform(2 << magnitude_class) for magnitude_class in range(20)]
+
+_models_of: WeakKeyDictionary[SymbolTables, list[Any]] = WeakKeyDictionary()
+
+
+def _models(tables: SymbolTables) -> list[Any]:
+    models = _models_of.get(tables)
+    if models is None:
+        models = [_exact_model(tables.row(table)) for table in range(len(tables))]
+        _models_of[tables] = models
+    return models
+
+
+def _encode(encoder: Any, symbols: Symbols, model: Any) -> None:
+    with _translated_errors("The symbols cannot be coded"):
+        encoder.encode(symbols, model)
+
+
+def _decode(decoder: Any, model: Any, count: int) -> Symbols:
+    with _translated_errors("The compressed data are damaged"):
+        return decoder.decode(model, count)
+
+
+@contextmanager
+def _translated_errors(what: str) -> Iterator[None]:
+    """Turn whatever constriction raises into a BitstreamError; its panics are not even an `Exception`."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit, GeneratorExit, MemoryError):
+        raise
+    except BaseException as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise BitstreamError(f"{what}: {reason}") from error

@@ -1,0 +1,231 @@
+"""The ``.dip`` file: a header, the lengths of the tiles, and the tiles, each with a checksum.
+
+::
+
+    offset  size  header
+         0     3  "DIP"
+         3     1  format version, 1
+         4     2  quality in 1/100, 0 .. 10000 (bits 0-13); reserved, 0 (bits 14-15)
+         6     1  tile side / 64, 0 .. 64; 0 means that the picture is one tile
+         7     4  model id
+        11   1-4  width in pixels, varint
+             1-4  height in pixels, varint
+               2  CRC-16 of the header up to here
+                  tile lengths
+             1-5  length of a payload, varint; once per tile
+                  tiles
+           0-...  payload
+               4  CRC-32 of header, tile lengths, tile number and payload
+
+Numbers are little-endian; a varint has 7 bits a byte, lowest first, and bit 7 set on all but its last byte.
+Tiles follow each other in reading order. ``docs/bitstream.md`` is the full specification.
+"""
+
+import struct
+from binascii import crc32, crc_hqx
+from typing import NamedTuple
+
+from diptych.errors import BitstreamError
+
+MAGIC = b"DIP"
+VERSION = 1
+MAX_SIDE = 2**24 - 1
+"""Largest width and height, in pixels."""
+MAX_PIXELS = 2**32
+"""Largest width times height."""
+MAX_TILE_SIDE = 4096
+MAX_TILE_PIXELS = MAX_TILE_SIDE**2
+"""Largest picture that may be one tile: what a decoder has to hold at once is bounded by this."""
+TILE_STEP = 64
+"""Tile sides are multiples of this."""
+
+_FIXED = struct.Struct("<3sBHB4s")
+_QUALITY_BITS = 14
+_CHECKSUM_BYTES = 4
+
+
+class Header(NamedTuple):
+    """What a ``.dip`` file says about itself.
+
+    Attributes:
+        width, height: the picture's size in pixels, 1 .. 2**24 - 1, their product at most 2**32.
+        quality: 0 .. 100, kept to 1/100.
+        model_id: 4 bytes that name the entropy model the file needs.
+        tile: side of the square tiles in pixels, a multiple of 64 up to 4096; 0 if the picture (of at most
+            4096 * 4096 pixels) is one tile.
+    """
+
+    width: int
+    height: int
+    quality: float
+    model_id: bytes
+    tile: int = 0
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Columns and rows of tiles; those at the right and lower border may be smaller."""
+        if self.tile == 0:
+            return 1, 1
+        return -(-self.width // self.tile), -(-self.height // self.tile)
+
+    @property
+    def tiles(self) -> int:
+        """Number of tiles."""
+        columns, rows = self.grid
+        return columns * rows
+
+
+class Container(NamedTuple):
+    """A ``.dip`` file taken apart: its header and the payload of each tile, row by row."""
+
+    header: Header
+    payloads: list[bytes]
+
+
+def pack(container: Container) -> bytes:
+    """The bytes of a ``.dip`` file.
+
+    Raises:
+        BitstreamError: a value of the header is outside its range, or the payloads are not one per tile.
+    """
+    header, payloads = container
+    _check(header)
+    if len(payloads) != header.tiles:
+        raise BitstreamError(f"The picture has {header.tiles} tiles but {len(payloads)} payloads were given.")
+    start = _FIXED.pack(
+        MAGIC, VERSION, round(header.quality * 100), header.tile // TILE_STEP, header.model_id
+    )
+    start += _varint(header.width) + _varint(header.height)
+    start += crc_hqx(start, 0).to_bytes(2, "little")
+    start += b"".join(_varint(len(payload)) for payload in payloads)
+    seed = crc32(start)
+    tiles = (
+        payload + _tile_checksum(seed, number, payload).to_bytes(_CHECKSUM_BYTES, "little")
+        for number, payload in enumerate(payloads)
+    )
+    return start + b"".join(tiles)
+
+
+def read_header(data: bytes) -> Header:
+    """The header of a ``.dip`` file, of which the first 21 bytes are enough.
+
+    Raises:
+        BitstreamError: the header is missing, damaged, of a newer version or claims what cannot be.
+    """
+    return _read_header(data)[0]
+
+
+def unpack(data: bytes) -> Container:
+    """Take a ``.dip`` file apart and check all of it, before memory is taken for anything that it claims.
+
+    Raises:
+        BitstreamError: the file is not exactly what :func:`pack` makes of its content; the message says how.
+    """
+    header, offset = _read_header(data)
+    lengths, offset = _read_lengths(data, offset, header.tiles)
+    seed = crc32(data[:offset])
+    payloads = []
+    for number, length in enumerate(lengths):
+        end = offset + length
+        payload = data[offset:end]
+        offset = end + _CHECKSUM_BYTES
+        where = f"tile {number + 1} of {header.tiles}"
+        if offset > len(data):
+            raise BitstreamError(f"The file is truncated in {where}.")
+        if int.from_bytes(data[end:offset], "little") != _tile_checksum(seed, number, payload):
+            raise BitstreamError(f"The file is damaged in {where}: its checksum does not match.")
+        payloads.append(payload)
+    if offset != len(data):
+        raise BitstreamError(f"The file has {len(data) - offset} bytes too many after its last tile.")
+    return Container(header, payloads)
+
+
+def _read_header(data: bytes) -> tuple[Header, int]:
+    """Header, and the offset behind it."""
+    if not data:
+        raise BitstreamError("The file is empty.")
+    if data[: len(MAGIC)] != MAGIC[: len(data)]:
+        raise BitstreamError("This is not a .dip file.")
+    if len(data) > len(MAGIC) and data[len(MAGIC)] != VERSION:
+        raise BitstreamError(
+            f"The file has version {data[len(MAGIC)]} of the .dip format where version {VERSION} is known: "
+            "it was written by a newer program, or is damaged."
+        )
+    if len(data) < _FIXED.size:
+        raise BitstreamError("The file is truncated in the header.")
+    _, _, quality, tile, model_id = _FIXED.unpack_from(data)
+    width, offset = _read_varint(data, _FIXED.size, "header")
+    height, offset = _read_varint(data, offset, "header")
+    end = offset + 2
+    if end > len(data):
+        raise BitstreamError("The file is truncated in the header.")
+    if int.from_bytes(data[offset:end], "little") != crc_hqx(data[:offset], 0):
+        raise BitstreamError("The file is damaged in the header: its checksum does not match.")
+    if quality >> _QUALITY_BITS:
+        raise BitstreamError("The file uses features that only a newer version of this program knows.")
+    header = Header(width, height, quality / 100, model_id, tile * TILE_STEP)
+    _check(header)
+    return header, end
+
+
+def _read_lengths(data: bytes, offset: int, tiles: int) -> tuple[list[int], int]:
+    """Length of each payload, and the offset behind the last length."""
+    if tiles * (1 + _CHECKSUM_BYTES) > len(data) - offset:
+        raise BitstreamError(
+            f"The file is truncated in the tile lengths: {len(data) - offset} bytes cannot be {tiles} tiles."
+        )
+    lengths = []
+    for _ in range(tiles):
+        length, offset = _read_varint(data, offset, "tile lengths")
+        lengths.append(length)
+    return lengths, offset
+
+
+def _check(header: Header) -> None:
+    """Refuse a header, read or to be written, whose values are outside their ranges."""
+    width, height, quality, model_id, tile = header
+    if not (1 <= width <= MAX_SIDE and 1 <= height <= MAX_SIDE and width * height <= MAX_PIXELS):
+        raise BitstreamError(
+            f"A picture of {width} x {height} pixels is not possible: sides are 1 to {MAX_SIDE} pixels, "
+            f"areas up to {MAX_PIXELS}."
+        )
+    if not 0 <= quality <= 100:
+        raise BitstreamError(f"The quality {quality:g} is outside its range of 0 to 100.")
+    if len(model_id) != 4:
+        raise BitstreamError(f"A model id has 4 bytes, not {len(model_id)}.")
+    if not 0 <= tile <= MAX_TILE_SIDE or tile % TILE_STEP:
+        raise BitstreamError(
+            f"Tiles of {tile} pixels are not possible: sides are multiples of {TILE_STEP} to {MAX_TILE_SIDE}."
+        )
+    if tile == 0 and width * height > MAX_TILE_PIXELS:
+        raise BitstreamError(
+            f"A picture of {width} x {height} pixels cannot be one tile: the limit is {MAX_TILE_PIXELS}."
+        )
+
+
+def _tile_checksum(seed: int, number: int, payload: bytes) -> int:
+    return crc32(payload, crc32(number.to_bytes(4, "little"), seed))
+
+
+def _varint(number: int) -> bytes:
+    groups = bytearray()
+    while number > 0x7F:
+        groups.append(number & 0x7F | 0x80)
+        number >>= 7
+    groups.append(number)
+    return bytes(groups)
+
+
+def _read_varint(data: bytes, offset: int, part: str) -> tuple[int, int]:
+    """A varint of at most 5 bytes, and the offset behind it."""
+    number = 0
+    for place, byte in enumerate(data[offset : offset + 5]):
+        number |= (byte & 0x7F) << 7 * place
+        if byte < 0x80:
+            if byte == 0 and place > 0:
+                break
+            return number, offset + place + 1
+    else:
+        if len(data) < offset + 5:
+            raise BitstreamError(f"The file is truncated in the {part}.")
+    raise BitstreamError(f"The file is damaged in the {part}: a number there is not well formed.")
