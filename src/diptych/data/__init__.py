@@ -1,0 +1,1 @@
+"""Photos and labels for training and evaluation."""

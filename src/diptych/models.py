@@ -1,0 +1,186 @@
+"""Codec weights on disk: safetensors with a checked schema.
+
+A codec file holds ``g_a``, ``g_s``, ``h_a`` in float16, the gains in float32, and the entropy path as the
+integers that files are coded with. A view file holds the few layers of ``g_s`` that differ from the codec's
+own, in float16, and names the entropy path it belongs to.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from diptych.bitstream.tables import SymbolTables, gaussian_tables
+from diptych.errors import ModelError
+from diptych.nn.hyperprior import INDEX_GAIN, FrozenHyperprior
+from diptych.nn.integer import ACTIVATION_BITS, ONE, WEIGHT_BITS, IntegerLayer
+from diptych.nn.model import CodecModel
+from diptych.nn.transforms import Widths
+
+CODEC_FORMAT = "diptych-codec-1"
+VIEW_FORMAT = "diptych-view-1"
+_HALF = ("g_a.", "g_s.", "h_a.")
+_LAYERS = 9
+
+
+class FrozenCodec(NamedTuple):
+    """A codec ready to code files.
+
+    Attributes:
+        model: float transforms; its ``h_s`` and ``prior`` equal the integers of ``hyperprior``.
+        hyperprior: the exact entropy path.
+        tables: symbol tables shared by latents and hyper-latents.
+        model_id: first four bytes of the hash of everything that decides ``y_hat``.
+        metadata: provenance strings of the file.
+    """
+
+    model: CodecModel
+    hyperprior: FrozenHyperprior
+    tables: SymbolTables
+    model_id: bytes
+    metadata: dict[str, str]
+
+
+def save_model(model: CodecModel, path: Path, metadata: Mapping[str, str]) -> None:
+    """Freeze ``model`` and write it as a codec file, atomically."""
+    frozen = FrozenHyperprior.of(model.prior, model.h_s)
+    tensors = {k: v.half() for k, v in model.state_dict().items() if k.startswith(_HALF)}
+    tensors |= {k: v.float() for k, v in model.state_dict().items() if k.startswith("gains.")}
+    tensors |= _entropy_tensors(frozen, gaussian_tables())
+    header = {"format": CODEC_FORMAT, "widths": json.dumps(model.widths._asdict()), **metadata}
+    write_tensors(path, tensors, header)
+
+
+def load_codec(path: Path) -> FrozenCodec:
+    """Read a codec file.
+
+    Raises:
+        ModelError: if the file is missing, not a codec, or inconsistent.
+    """
+    tensors, metadata = read_tensors(path, CODEC_FORMAT)
+    try:
+        model = CodecModel(Widths(**json.loads(metadata["widths"])))
+        frozen = _frozen(tensors)
+        tables = SymbolTables.from_arrays({k.removeprefix("tables."): v.numpy() for k, v in tensors.items()})
+        floats = {k: v.float() for k, v in tensors.items() if k.startswith((*_HALF, "gains."))}
+        model.load_state_dict(floats | _float_hyperprior(frozen))
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise ModelError(f"{path} is not a complete codec file: {reason}") from None
+    model.eval().requires_grad_(False)
+    return FrozenCodec(model, frozen, tables, _model_id(tensors), metadata)
+
+
+def load_model(path: Path) -> CodecModel:
+    """Read a codec file as a trainable model."""
+    return load_codec(path).model.train().requires_grad_(True)
+
+
+def save_view(layers: Mapping[str, Tensor], model_id: bytes, path: Path, metadata: Mapping[str, str]) -> None:
+    """Write tuned layers of ``g_s`` (names relative to it) as a view file for the codec ``model_id``."""
+    header = {"format": VIEW_FORMAT, "model_id": model_id.hex(), **metadata}
+    write_tensors(path, {name: layer.half() for name, layer in layers.items()}, header)
+
+
+def load_view(path: Path, codec: FrozenCodec) -> dict[str, Tensor]:
+    """Read a view file made for ``codec``.
+
+    Returns:
+        Float32 tensors by their name inside ``g_s``.
+
+    Raises:
+        ModelError: if it was made for another codec or does not fit ``g_s``.
+    """
+    tensors, metadata = read_tensors(path, VIEW_FORMAT)
+    if metadata.get("model_id") != codec.model_id.hex():
+        raise ModelError(
+            f"{path} is a view of codec {metadata.get('model_id')}, not of {codec.model_id.hex()}"
+        )
+    own = codec.model.g_s.state_dict()
+    for name, tensor in tensors.items():
+        if name not in own or own[name].shape != tensor.shape:
+            raise ModelError(f"{path} holds '{name}', which g_s does not have in this shape")
+    return {name: tensor.float() for name, tensor in tensors.items()}
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Write a safetensors file atomically."""
+    data = save({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, dict(metadata))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_bytes(data)
+    os.replace(partial, path)
+
+
+def read_tensors(path: Path, expected: str) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and metadata of a safetensors file whose ``format`` is ``expected``.
+
+    Raises:
+        ModelError: if it cannot be read or is of another kind.
+    """
+    if not path.is_file():
+        raise ModelError(f"there is no weights file {path}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise ModelError(f"{path} is not a readable safetensors file: {error}") from None
+    if metadata.get("format") != expected:
+        raise ModelError(f"{path} holds '{metadata.get('format', 'unknown')}' weights, not '{expected}'")
+    return tensors, metadata
+
+
+def _entropy_tensors(frozen: FrozenHyperprior, tables: SymbolTables) -> dict[str, Tensor]:
+    named: dict[str, Tensor] = {"prior.mean": frozen.prior_mean, "prior.index": frozen.prior_index}
+    for number, layer in enumerate(frozen.layers):
+        named[f"h_s.{number}.weight"] = layer.weight.short()
+        named[f"h_s.{number}.bias"] = layer.bias
+    named |= {f"tables.{k}": torch.from_numpy(np.array(v)) for k, v in tables.to_arrays().items()}
+    return named
+
+
+def _frozen(tensors: Mapping[str, Tensor]) -> FrozenHyperprior:
+    layers = []
+    for number in range(_LAYERS):
+        weight, bias = tensors[f"h_s.{number}.weight"], tensors[f"h_s.{number}.bias"]
+        if weight.dtype != torch.int16 or bias.dtype != torch.int32 or weight.shape[:1] != bias.shape:
+            raise ValueError(f"layer {number} of h_s has the wrong type or shape")
+        layers.append(IntegerLayer(weight.int(), bias))
+    frozen = FrozenHyperprior(layers, tensors["prior.mean"], tensors["prior.index"])
+    frozen.check()
+    return frozen
+
+
+def _float_hyperprior(frozen: FrozenHyperprior) -> dict[str, Tensor]:
+    """State of ``h_s`` and ``prior`` that freezes to exactly these integers."""
+    state = {
+        "prior.mean": frozen.prior_mean.float() / ONE,
+        "prior.index": frozen.prior_index.float() / INDEX_GAIN,
+    }
+    parts = ("spatial", "expand", "project")
+    for number, layer in enumerate(frozen.layers):
+        name = f"h_s.{parts[number % 3]}.{number // 3}"
+        state[f"{name}.weight"] = layer.weight.float() / (1 << WEIGHT_BITS)
+        state[f"{name}.bias"] = layer.bias.float() / (1 << (WEIGHT_BITS + ACTIVATION_BITS))
+    return state
+
+
+def _model_id(tensors: Mapping[str, Tensor]) -> bytes:
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        if name.startswith(("h_s.", "prior.", "tables.", "gains.log_inverse")):
+            array = tensors[name].numpy()
+            digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
+            digest.update(array.tobytes())
+    return digest.digest()[:4]

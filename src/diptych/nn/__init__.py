@@ -1,0 +1,1 @@
+"""The networks: analysis and synthesis transforms, the hyperprior, and its exact-integer form."""

@@ -1,0 +1,291 @@
+"""The one training loop.
+
+A step is a pure function of (seed, step, weights, optimizer state): every random draw is seeded anew at each
+step, so a run that was killed continues exactly where its last checkpoint left it.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from accelerate import Accelerator
+from pydantic import BaseModel, ConfigDict, Field
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor, nn
+from torch.utils.tensorboard import SummaryWriter
+
+from diptych.errors import ModelError
+from diptych.training.optim import muon_and_adamw
+
+Precision = Literal["auto", "fp32", "bf16"]
+
+
+class LoopSettings(BaseModel):
+    """The part of a recipe that every stage shares."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    out: Path = Field(description="folder of checkpoints, logs and the exported weights")
+    steps: int = Field(gt=0)
+    seed: int = 0
+    lr: float = Field(default=2e-3, gt=0)
+    warmup: int = Field(default=50, ge=0, description="steps of linear warm-up")
+    decay: float = Field(default=0.4, ge=0, le=1, description="last part of the run in which lr falls to zero")
+    clip: float = Field(default=1.0, gt=0, description="largest norm of each player's gradient")
+    ema: float = Field(default=0.998, ge=0, lt=1)
+    precision: Precision = "auto"
+    threads: int = Field(default=0, ge=0, description="0: as many as PyTorch chooses")
+    checkpoint_minutes: float = Field(default=3.0, ge=0)
+    log_every: int = Field(default=20, gt=0)
+    pictures_every: int = Field(default=500, gt=0)
+
+    def lr_factor(self, step: int) -> float:
+        """Warm-up, plateau, linear decay to zero."""
+        rise = (step + 1) / max(self.warmup, 1)
+        fall = (self.steps - step) / max(self.decay * self.steps, 1)
+        return min(1.0, rise, fall)
+
+
+class Stage(ABC):
+    """What one kind of training brings to the loop."""
+
+    model: nn.Module
+    """Everything that must survive a restart; its ``state_dict`` is checkpointed."""
+
+    lr: float
+
+    @abstractmethod
+    def players(self) -> Mapping[str, list[nn.Module]]:
+        """Who takes turns, and the modules each one trains. The average (EMA) covers all of them."""
+
+    @abstractmethod
+    def batch(self, seed: int, step: int) -> Any:
+        """Training data of one step, a pure function of its arguments."""
+
+    @abstractmethod
+    def losses(self, player: str, batch: Any, progress: float) -> dict[str, Tensor]:
+        """Scalars of one pass: ``loss`` is minimised, the rest is logged. ``progress`` runs from 0 to 1."""
+
+    @abstractmethod
+    def export(self, path: Path) -> None:
+        """Write the model's current weights as float16 safetensors."""
+
+    def optimizers(self, player: str, lr: float) -> list[torch.optim.Optimizer]:
+        """Optimizers of one player."""
+        return muon_and_adamw(self.players()[player], lr)
+
+    def pictures(self) -> dict[str, Tensor]:
+        """Sample pictures ``(3, H, W)`` in 0..1 for TensorBoard."""
+        return {}
+
+
+class Average:
+    """Exponential moving average of the trained parameters."""
+
+    def __init__(self, stage: Stage, decay: float) -> None:
+        self.decay = decay
+        trained = {id(p) for modules in stage.players().values() for m in modules for p in m.parameters()}
+        self.live = {
+            name: p for name, p in stage.model.named_parameters() if id(p) in trained and p.requires_grad
+        }
+        self.shadow = {name: p.detach().clone() for name, p in self.live.items()}
+
+    @torch.no_grad()
+    def update(self, step: int) -> None:
+        decay = min(self.decay, (step + 1) / (step + 10))
+        torch._foreach_lerp_(list(self.shadow.values()), [p.data for p in self.live.values()], 1 - decay)
+
+    @torch.no_grad()
+    def swap(self) -> None:
+        """Exchange live and averaged weights; call again to undo."""
+        for name, parameter in self.live.items():
+            kept = parameter.detach().clone()
+            parameter.copy_(self.shadow[name])
+            self.shadow[name].copy_(kept)
+
+
+def fastest_precision(device: torch.device) -> Literal["fp32", "bf16"]:
+    """Time one second of a typical convolution, forward and backward, in fp32 and bf16."""
+    layer = nn.Conv2d(128, 128, 3, padding=1).to(device, memory_format=torch.channels_last)
+    x = torch.randn(4, 128, 32, 32, device=device).contiguous(memory_format=torch.channels_last)
+
+    def rounds(enabled: bool) -> int:
+        done, start = 0, time.perf_counter()
+        while time.perf_counter() - start < 0.5:
+            with torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled):
+                y = layer(x)
+            y.float().square().mean().backward()
+            float(layer.weight.grad[0, 0, 0, 0])
+            done += 1
+        return done
+
+    return "bf16" if rounds(True) > rounds(False) else "fp32"
+
+
+class Trainer:
+    """State of one run: stage, optimizers, average, step."""
+
+    def __init__(self, stage: Stage, settings: LoopSettings) -> None:
+        if settings.threads:
+            torch.set_num_threads(settings.threads)
+        self.settings = settings
+        self.stage = stage
+        accelerator = Accelerator()
+        stage.model.to(accelerator.device, memory_format=torch.channels_last)
+        self.optimizers = {player: stage.optimizers(player, settings.lr) for player in stage.players()}
+        self.base_lr = [
+            [[group["lr"] for group in o.param_groups] for o in owned] for owned in self.optimizers.values()
+        ]
+        self.average = Average(stage, settings.ema)
+        self.accelerator = accelerator
+        self.precision: str = settings.precision
+        self.step = 0
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.settings.out / "checkpoint.pt"
+
+    def save(self) -> None:
+        """Replace the checkpoint atomically."""
+        state = {
+            "step": self.step,
+            "precision": self.precision,
+            "model": self.stage.model.state_dict(),
+            "average": self.average.shadow,
+            "optimizers": {name: [o.state_dict() for o in owned] for name, owned in self.optimizers.items()},
+        }
+        partial = self.checkpoint.with_suffix(".partial")
+        torch.save(state, partial)
+        os.replace(partial, self.checkpoint)
+
+    def restore(self) -> None:
+        """Load the checkpoint.
+
+        Raises:
+            ModelError: if there is none, or it belongs to another recipe.
+        """
+        try:
+            state = torch.load(self.checkpoint, weights_only=True, map_location=self.accelerator.device)
+            self.stage.model.load_state_dict(state["model"])
+            for name, shadow in self.average.shadow.items():
+                shadow.copy_(state["average"][name])
+            for name, owned in self.optimizers.items():
+                for optimizer, saved in zip(owned, state["optimizers"][name], strict=True):
+                    optimizer.load_state_dict(saved)
+        except FileNotFoundError:
+            raise ModelError(f"nothing to resume: {self.checkpoint} does not exist") from None
+        except (KeyError, ValueError, RuntimeError) as error:
+            raise ModelError(f"{self.checkpoint} does not fit this recipe: {error}") from None
+        self.step, self.precision = state["step"], state["precision"]
+
+    def advance(self) -> dict[str, float]:
+        """One step of every player; returns the logged scalars."""
+        settings, step = self.settings, self.step
+        factor = settings.lr_factor(step)
+        torch.manual_seed(settings.seed * 1_000_003 + step)
+        batch = self.stage.batch(settings.seed, step)
+        logged: dict[str, float] = {}
+        for (player, owned), rates in zip(self.optimizers.items(), self.base_lr, strict=True):
+            for optimizer, base in zip(owned, rates, strict=True):
+                for group, lr in zip(optimizer.param_groups, base, strict=True):
+                    group["lr"] = lr * factor
+            with torch.autocast(
+                self.accelerator.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"
+            ):
+                losses = self.stage.losses(player, batch, step / settings.steps)
+            self.accelerator.backward(losses["loss"])
+            modules = self.stage.players()[player]
+            trained = [p for m in modules for p in m.parameters() if p.grad is not None]
+            norm = nn.utils.clip_grad_norm_(trained, settings.clip)
+            if bool(torch.isfinite(norm)):
+                for optimizer in owned:
+                    optimizer.step()
+            self.stage.model.zero_grad(set_to_none=True)
+            logged |= {f"{player}/{name}": float(value.detach()) for name, value in losses.items()}
+            logged[f"{player}/gradient_norm"] = float(norm)
+        self.average.update(step)
+        self.step += 1
+        return logged | {"lr": settings.lr * factor}
+
+
+def train(stage: Stage, settings: LoopSettings, resume: bool = False) -> Path:
+    """Run ``stage`` to its last step, then export the averaged weights.
+
+    Returns:
+        ``<out>/weights.safetensors``.
+    """
+    settings.out.mkdir(parents=True, exist_ok=True)
+    trainer = Trainer(stage, settings)
+    if resume:
+        trainer.restore()
+    elif trainer.checkpoint.exists():
+        raise ModelError(f"{trainer.checkpoint} exists: pass --resume to continue it or choose another folder")
+    if trainer.precision == "auto":
+        trainer.precision = fastest_precision(trainer.accelerator.device)
+    writer = SummaryWriter(settings.out, purge_step=trainer.step if resume else None)
+    print(f"training in {trainer.precision} on {trainer.accelerator.device}, logs in {settings.out}")
+    with _progress() as progress, writer:
+        bar = progress.add_task("train", total=settings.steps, completed=trainer.step, note="")
+        saved = time.monotonic()
+        while trainer.step < settings.steps:
+            logged = trainer.advance()
+            progress.update(bar, completed=trainer.step, note=_note(logged))
+            if trainer.step % settings.log_every == 0:
+                _log(writer, progress, trainer, logged)
+            if trainer.step % settings.pictures_every == 0:
+                _draw(writer, trainer)
+            if time.monotonic() - saved > 60 * settings.checkpoint_minutes:
+                trainer.save()
+                saved = time.monotonic()
+    trainer.save()
+    return export_average(trainer)
+
+
+def export_average(trainer: Trainer) -> Path:
+    """Write the averaged weights of ``trainer`` as the stage's safetensors file."""
+    path = trainer.settings.out / "weights.safetensors"
+    trainer.average.swap()
+    try:
+        trainer.stage.export(path)
+    finally:
+        trainer.average.swap()
+    return path
+
+
+def _progress() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+        speed_estimate_period=600,
+    )
+
+
+def _note(logged: Mapping[str, float]) -> str:
+    return "  ".join(f"{k.split('/')[-1]} {v:.3f}" for k, v in logged.items() if k.endswith("loss"))
+
+
+def _log(writer: SummaryWriter, progress: Progress, trainer: Trainer, logged: Mapping[str, float]) -> None:
+    for name, value in logged.items():
+        writer.add_scalar(name, value, trainer.step)
+    if not progress.console.is_terminal:
+        scalars = "  ".join(f"{name} {value:.4g}" for name, value in logged.items())
+        print(f"{time.strftime('%H:%M:%S')} step {trainer.step}  {scalars}", flush=True)
+
+
+def _draw(writer: SummaryWriter, trainer: Trainer) -> None:
+    trainer.average.swap()
+    try:
+        with torch.no_grad():
+            for name, picture in trainer.stage.pictures().items():
+                writer.add_image(name, picture.float().clamp(0, 1).cpu(), trainer.step)
+    finally:
+        trainer.average.swap()

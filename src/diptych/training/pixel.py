@@ -1,0 +1,66 @@
+"""Stage ``pixel``: rate + mean squared error over all qualities, the common start of every codec."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+
+from diptych.data.photos import Photos
+from diptych.nn.model import CodecModel
+from diptych.training.loop import LoopSettings, Stage
+from diptych.training.losses import balance, distortion_weight, draw_qualities, squared_error
+
+
+class PixelRecipe(BaseModel):
+    """Recipe of the ``pixel`` stage."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    loop: LoopSettings
+    photos: Path
+    limit: int = Field(default=0, ge=0, description="use only this many photos")
+    start: Path | None = Field(default=None, description="codec weights to start from")
+    batch: int = Field(default=8, gt=0)
+    crop: int = Field(default=256, gt=0, multiple_of=64)
+
+
+class PixelStage(Stage):
+    """Rate-distortion training of the whole codec."""
+
+    def __init__(self, recipe: PixelRecipe) -> None:
+        from diptych.models import load_model
+
+        torch.manual_seed(recipe.loop.seed)
+        self.recipe = recipe
+        self.photos = Photos(recipe.photos, recipe.limit)
+        self.model: CodecModel = load_model(recipe.start) if recipe.start else CodecModel()
+
+    def players(self) -> Mapping[str, list[nn.Module]]:
+        return {"codec": [self.model]}
+
+    def batch(self, seed: int, step: int) -> Tensor:
+        return self.photos.crops(seed, step, self.recipe.batch, self.recipe.crop)
+
+    def losses(self, player: str, batch: Tensor, progress: float) -> dict[str, Tensor]:
+        x = batch.to(next(self.model.parameters()).device)
+        quality = draw_qualities(len(x), x.device)
+        coded = self.model(x, quality)
+        bpp = coded.bits / x[0, 0].numel()
+        mse = squared_error(x, coded.x_hat)
+        loss = (balance(quality) * (bpp + distortion_weight(quality) * mse)).mean()
+        return {"loss": loss, "bpp": bpp.mean(), "psnr": (10 * torch.log10(255**2 / mse)).mean()}
+
+    def pictures(self) -> dict[str, Tensor]:
+        x = self.photos.crops(0, 0, 2, self.recipe.crop).to(next(self.model.parameters()).device)
+        quality = torch.tensor([15.0, 60.0], device=x.device)
+        x_hat = self.model(x, quality).x_hat
+        return {"original and decoded": torch.cat([torch.cat([*x], 2), torch.cat([*x_hat], 2)], 1)}
+
+    def export(self, path: Path) -> None:
+        from diptych.models import save_model
+
+        save_model(self.model, path, {"stage": "pixel"})

@@ -1,0 +1,92 @@
+"""Stage ``task``: the machine that the codec will be trained for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+
+from diptych.data.augment import Augmentation, training_example
+from diptych.data.coco import CocoDataset, Split, repeated, sample_order
+from diptych.tasks.mask_rcnn import MaskRCNNSettings, MaskRCNNTask
+from diptych.training.loop import LoopSettings, Stage
+from diptych.training.optim import muon_and_adamw
+
+Batch = tuple[Tensor, list[dict[str, Tensor]]]
+
+
+class TaskRecipe(BaseModel):
+    """Recipe of the ``task`` stage."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    loop: LoopSettings
+    photos: Path
+    labels: Path
+    split: Split = Field(default="all", description="'train' leaves the validation part of the photos out")
+    limit: int = Field(default=0, ge=0, description="use only this many photos")
+    batch: int = Field(default=8, gt=0)
+    crop: int = Field(default=320, gt=0, multiple_of=32, description="side of the training pictures")
+    scale: tuple[float, float] = Field(
+        default=(0.7, 1.3), description="long side of the photo, relative to the crop"
+    )
+    colour: float = Field(default=0.2, ge=0, lt=1)
+    balance: float = Field(
+        default=0.1, ge=0, description="classes shown by a smaller share of the photos are repeated"
+    )
+    size: int = Field(default=352, gt=0, description="long side of the pictures in detection")
+    imagenet: bool = Field(default=True, description="start the backbone from ImageNet weights")
+    frozen: int = Field(default=2, ge=0, le=7, description="blocks of the backbone left as they are")
+    backbone_lr: float = Field(default=0.1, ge=0, description="rate of the backbone, relative to lr")
+
+
+class TaskStage(Stage):
+    """Supervised training of Mask R-CNN on COCO-format labels."""
+
+    def __init__(self, recipe: TaskRecipe) -> None:
+        torch.manual_seed(recipe.loop.seed)
+        self.recipe = recipe
+        self.data = CocoDataset(recipe.photos, recipe.labels, recipe.split, limit=recipe.limit or None)
+        self.epoch = repeated(self.data, recipe.balance, recipe.loop.seed)
+        self.model = MaskRCNNTask(MaskRCNNSettings(classes=self.data.classes, size=recipe.size))
+        if recipe.imagenet:
+            self.model.backbone.load_imagenet()
+        self.model.backbone.freeze(recipe.frozen)
+
+    def players(self) -> Mapping[str, list[nn.Module]]:
+        return {"task": [self.model]}
+
+    def optimizers(self, player: str, lr: float) -> list[torch.optim.Optimizer]:
+        body = self.model.backbone.body
+        inside = {id(module) for module in body.modules()}
+        leaves = [module for module in self.model.modules() if not list(module.children())]
+        heads = [module for module in leaves if id(module) not in inside]
+        pretrained = [p for p in body.parameters() if p.requires_grad]
+        optimizers = muon_and_adamw(heads, lr)
+        if pretrained:
+            slow = lr * self.recipe.backbone_lr
+            optimizers.append(torch.optim.AdamW(pretrained, lr=slow, betas=(0.9, 0.98), weight_decay=0.0))
+        return optimizers
+
+    def batch(self, seed: int, step: int) -> Batch:
+        recipe = self.recipe
+        how = Augmentation(size=recipe.crop, scale=recipe.scale, colour=recipe.colour)
+        random = np.random.default_rng([seed, step])
+        order = sample_order(seed, len(self.epoch), step, recipe.batch)
+        examples = [training_example(self.data, int(self.epoch[k]), how, random) for k in order]
+        return torch.stack([picture for picture, _ in examples]), [target for _, target in examples]
+
+    def losses(self, player: str, batch: Batch, progress: float) -> dict[str, Tensor]:
+        device = next(self.model.parameters()).device
+        pictures, targets = batch
+        moved = [{name: value.to(device) for name, value in target.items()} for target in targets]
+        losses = self.model.loss(pictures.to(device), moved)
+        total = torch.stack(list(losses.values())).sum()
+        return {"loss": total, **{name.removeprefix("loss_"): value for name, value in losses.items()}}
+
+    def export(self, path: Path) -> None:
+        self.model.save(path)

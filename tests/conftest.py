@@ -1,0 +1,27 @@
+"""Fixtures shared by all tests: a small untrained codec in a file."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from samples import lively_model
+
+from diptych.codec import Codec, load
+from diptych.models import load_codec, save_model, save_view
+
+
+@pytest.fixture(scope="session")
+def codec_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A codec file with a human view beside it."""
+    path = tmp_path_factory.mktemp("model") / "small.safetensors"
+    save_model(lively_model(), path, {"stage": "test"})
+    frozen = load_codec(path)
+    stage = frozen.model.g_s.stages.latent.state_dict()
+    tuned = {f"stages.latent.{k}": v + 0.05 * torch.randn_like(v) for k, v in stage.items()}
+    save_view(tuned, frozen.model_id, path.with_suffix(".human.safetensors"), {})
+    return path
+
+
+@pytest.fixture(scope="session")
+def codec(codec_file: Path) -> Codec:
+    return load(codec_file)

@@ -1,0 +1,158 @@
+"""The codec through its public API, on real bytes."""
+
+import numpy as np
+import pytest
+import torch
+from samples import SMALL, lively_model, picture
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import diptych.codec as codec_module
+from diptych.bitstream import read_header, unpack
+from diptych.codec import Codec, load
+from diptych.errors import BitstreamError, DiptychError, ModelError
+from diptych.models import load_codec, load_model, load_view, save_model, save_view
+
+
+@settings(deadline=None, max_examples=25)
+@given(width=st.integers(1, 150), height=st.integers(1, 150), quality=st.integers(0, 10000))
+def test_any_size_and_quality_round_trips(codec: Codec, width: int, height: int, quality: int) -> None:
+    data = codec.encode(picture(width, height), quality / 100)
+    header = read_header(data)
+    assert (header.width, header.height) == (width, height)
+    assert round(header.quality * 100) == quality
+    assert codec.decode(data).size == (width, height)
+
+
+def test_latents_do_not_depend_on_threads(codec: Codec) -> None:
+    data = codec.encode(picture(333, 217), 70)
+    expected = codec.latents(data).values
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        assert np.array_equal(codec.latents(data).values, expected)
+    finally:
+        torch.set_num_threads(threads)
+    assert np.abs(expected).max() > 256
+
+
+def test_higher_quality_costs_more_bytes(codec: Codec) -> None:
+    sizes = [len(codec.encode(picture(160, 120), q)) for q in (0, 25, 50, 75, 100)]
+    assert sizes == sorted(sizes)
+    assert sizes[0] < sizes[-1]
+
+
+def test_encoding_is_repeatable(codec: Codec) -> None:
+    assert codec.encode(picture(100, 80), 33) == codec.encode(picture(100, 80), 33)
+
+
+def test_views_share_the_file_and_blend(codec: Codec) -> None:
+    data = codec.encode(picture(120, 90), 50)
+    machine, half, human = (
+        np.asarray(v).astype(int) for v in codec.decode_views(data, ["machine", 0.5, "human"])
+    )
+    assert np.array_equal(machine, np.asarray(codec.decode(data, 0.0)))
+    assert np.array_equal(human, np.asarray(codec.decode(data, 1.0)))
+    assert np.abs(machine - human).max() > 0
+    assert np.abs(half - machine).mean() < np.abs(human - machine).mean()
+
+
+@pytest.mark.parametrize("view", ["people", "", -0.1, 1.1, "nan"])
+def test_unknown_views_are_refused(codec: Codec, view: str | float) -> None:
+    with pytest.raises(DiptychError):
+        codec.decode(codec.encode(picture(20, 20)), view)
+
+
+@pytest.mark.parametrize("quality", [-1, 100.5, float("nan"), float("inf")])
+def test_quality_out_of_range_is_refused(codec: Codec, quality: float) -> None:
+    with pytest.raises(DiptychError, match="outside 0 to 100"):
+        codec.encode(picture(20, 20), quality)
+
+
+def test_arrays_tensors_and_images_are_the_same_picture(codec: Codec) -> None:
+    image = picture(50, 40)
+    array = np.asarray(image)
+    tensor = torch.from_numpy(array.copy()).permute(2, 0, 1).float() / 255
+    assert codec.encode(image) == codec.encode(array) == codec.encode(tensor)
+
+
+@pytest.mark.parametrize("wrong", [None, "photo.jpg", np.zeros((4, 4, 2), np.uint8), np.zeros((0, 4, 3), np.uint8)])
+def test_what_is_no_picture_is_refused(codec: Codec, wrong: object) -> None:
+    with pytest.raises(DiptychError):
+        codec.encode(wrong)
+
+
+def test_windows_leave_no_seam(codec: Codec, monkeypatch: pytest.MonkeyPatch) -> None:
+    image = picture(700, 500)
+    whole = codec.encode(image, 80)
+    view = np.asarray(codec.decode(whole)).astype(int)
+    monkeypatch.setattr(codec_module, "WINDOW", 16)
+    assert np.abs(np.asarray(codec.decode(whole)).astype(int) - view).max() <= 1
+    shifted = codec.latents(codec.encode(image, 80)).values - codec.latents(whole).values
+    assert (shifted != 0).mean() < 1e-3
+
+
+def test_large_pictures_are_coded_in_tiles(codec: Codec, monkeypatch: pytest.MonkeyPatch) -> None:
+    image = picture(300, 200)
+    untiled = np.asarray(codec.decode(codec.encode(image, 90))).astype(float)
+    monkeypatch.setattr(codec_module, "ONE_TILE_PIXELS", 1000)
+    monkeypatch.setattr(codec_module, "TILE", 128)
+    data = codec.encode(image, 90)
+    assert unpack(data).header.tiles == 6
+    tiled = np.asarray(codec.decode(data)).astype(float)
+    assert np.abs(tiled - untiled).mean() < np.abs(untiled - np.asarray(image)).mean()
+
+
+def test_files_of_another_codec_are_refused(codec: Codec, tmp_path) -> None:
+    save_model(lively_model(seed=1), tmp_path / "other.safetensors", {})
+    other = load(tmp_path / "other.safetensors")
+    with pytest.raises(BitstreamError, match="written with codec"):
+        other.decode(codec.encode(picture(20, 20)))
+
+
+def test_model_file_round_trip_keeps_the_bitstream(codec: Codec, codec_file, tmp_path) -> None:
+    copy = tmp_path / "copy.safetensors"
+    save_model(load_model(codec_file), copy, {})
+    assert load(copy).model_id == codec.model_id
+    assert load(copy).encode(picture(90, 70), 60) == codec.encode(picture(90, 70), 60)
+
+
+def test_integer_hyperprior_follows_the_float_one(codec_file) -> None:
+    frozen = load_codec(codec_file)
+    z = torch.randint(-9, 10, (SMALL.hyper_latent, 5, 7)).double()
+    mean, index = frozen.hyperprior.distributions(z * 256)
+    float_mean, float_index = frozen.model.h_s(z.float()[None])
+    assert torch.allclose(mean.float() / 256, float_mean[0], atol=0.05)
+    assert (index.float() - float_index[0].clamp(0, 63)).abs().max() < 0.75
+
+
+def test_a_view_of_another_codec_is_refused(codec_file, tmp_path) -> None:
+    save_view({}, b"\0\1\2\3", tmp_path / "v.safetensors", {})
+    with pytest.raises(ModelError, match="is a view of codec 00010203"):
+        load(codec_file, tmp_path / "v.safetensors")
+
+
+def test_a_view_with_foreign_layers_is_refused(codec_file, tmp_path) -> None:
+    frozen = load_codec(codec_file)
+    save_view({"stages.latent.0.bias": torch.zeros(1)}, frozen.model_id, tmp_path / "v.safetensors", {})
+    with pytest.raises(ModelError, match="does not have in this shape"):
+        load_view(tmp_path / "v.safetensors", frozen)
+
+
+def test_without_a_human_view_only_the_machine_sees(codec_file, tmp_path) -> None:
+    save_model(lively_model(), tmp_path / "alone.safetensors", {})
+    alone = load(tmp_path / "alone.safetensors")
+    data = alone.encode(picture(20, 20))
+    alone.decode(data, "machine")
+    with pytest.raises(ModelError, match="no human view"):
+        alone.decode(data, "human")
+
+
+@pytest.mark.parametrize("content", [b"", b"not safetensors", b"\x08\0\0\0\0\0\0\0{}      "])
+def test_unusable_model_files_are_refused(tmp_path, content: bytes) -> None:
+    path = tmp_path / "m.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(ModelError):
+        load(path)
+    with pytest.raises(ModelError, match="there is no weights file"):
+        load(tmp_path / "missing.safetensors")

@@ -1,0 +1,92 @@
+"""Human training: what may change, and what may not."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from samples import picture
+from safetensors.torch import load_file
+
+from diptych.codec import load
+from diptych.errors import RecipeError
+from diptych.training import run
+from diptych.training.human import HumanRecipe, TunedDecoder, balanced
+from diptych.models import load_codec
+
+
+def human_recipe(folder: Path, photos: Path, codec: Path) -> Path:
+    recipe = folder / "human.yaml"
+    recipe.write_text(
+        f"photos: {photos}\ncodec: {codec}\nbatch: 2\ncrop: 64\npatch: 32\n"
+        f"loop: {{out: {folder / 'out'}, steps: 3, threads: 1, precision: fp32, warmup: 1}}\n"
+    )
+    return recipe
+
+
+def test_bitstreams_and_frozen_weights_stay_as_they_are(tmp_path: Path, photos: Path, codec_file: Path) -> None:
+    original = codec_file.read_bytes()
+    before = load_file(codec_file)
+    plain = load(codec_file)
+    pictures = [picture(130, 90, seed=s) for s in range(3)]
+    files = [plain.encode(p, q) for p, q in zip(pictures, (5, 50, 95), strict=True)]
+    machine = [np.asarray(plain.decode(f)) for f in files]
+
+    view = run("human", human_recipe(tmp_path, photos, codec_file))
+
+    assert codec_file.read_bytes() == original
+    tuned = load(codec_file, view)
+    assert tuned.model_id == plain.model_id
+    assert [tuned.encode(p, q) for p, q in zip(pictures, (5, 50, 95), strict=True)] == files
+    for file, expected in zip(files, machine, strict=True):
+        assert np.array_equal(np.asarray(tuned.decode(file, "machine")), expected)
+        assert not np.array_equal(np.asarray(tuned.decode(file, "human")), expected)
+    changed = set(load_file(view))
+    assert changed
+    assert all(name.startswith(("stages.latent.", "stages.eighth.")) for name in changed)
+    checkpoint = torch.load(tmp_path / "out/checkpoint.pt", weights_only=True)["model"]
+    frozen = load_codec(codec_file).model.state_dict()
+    for name, value in frozen.items():
+        if not name.startswith(("g_s.stages.latent.", "g_s.stages.eighth.")):
+            assert torch.equal(checkpoint[f"codec.{name}"], value), name
+    assert before.keys() == load_file(codec_file).keys()
+
+
+def test_train_freezes_anew(codec_file: Path) -> None:
+    decoder = TunedDecoder(load_codec(codec_file), stages=1)
+    decoder.codec.requires_grad_(True)
+    decoder.train()
+    learning = {name for name, p in decoder.codec.named_parameters() if p.requires_grad}
+    assert learning
+    assert all(name.startswith("g_s.stages.latent.") for name in learning)
+
+
+def test_without_adversary_only_the_decoder_plays(tmp_path: Path, photos: Path, codec_file: Path) -> None:
+    recipe = human_recipe(tmp_path, photos, codec_file)
+    view = run("human", recipe, ["gan_weight=0", "stages=1"])
+    assert all(name.startswith("stages.latent.") for name in load_file(view))
+
+
+@pytest.mark.parametrize(("override", "message"), [("stages=9", "cannot be tuned"), ("patch=128", "do not fit")])
+def test_impossible_recipes_are_refused(
+    tmp_path: Path, photos: Path, codec_file: Path, override: str, message: str
+) -> None:
+    with pytest.raises(RecipeError, match=message):
+        run("human", human_recipe(tmp_path, photos, codec_file), [override])
+
+
+def test_balance_ignores_the_scale_of_losses() -> None:
+    x = torch.randn(4, 5, requires_grad=True)
+    weights = {"a": 3.0, "b": 1.0}
+
+    def gradient(factor: float) -> torch.Tensor:
+        losses = {"a": x.square().sum(), "b": factor * x.sin().sum()}
+        (result,) = torch.autograd.grad(balanced(losses, weights, x), x)
+        return result
+
+    assert torch.allclose(gradient(1.0), gradient(1000.0), atol=1e-6)
+
+
+def test_recipe_defaults_are_the_papers() -> None:
+    fields = HumanRecipe.model_fields
+    assert (fields["patches"].default, fields["patch"].default) == (3, 64)

@@ -1,0 +1,127 @@
+"""Resuming, averaging and the choice of precision, on a real (small) pixel training."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from diptych.errors import ModelError, RecipeError
+from diptych.training import run
+from diptych.training.loop import LoopSettings, fastest_precision
+from diptych.training.optim import KernelMuon, muon_and_adamw
+
+
+def pixel_recipe(folder: Path, photos: Path, steps: int = 6) -> Path:
+    recipe = folder / "pixel.yaml"
+    recipe.write_text(
+        f"photos: {photos}\nbatch: 1\ncrop: 64\n"
+        f"loop: {{out: {folder / 'out'}, steps: {steps}, threads: 1, precision: fp32, warmup: 1, "
+        "log_every: 1, checkpoint_minutes: 0}\n"
+    )
+    return recipe
+
+
+def test_a_run_killed_and_resumed_equals_an_uninterrupted_one(tmp_path: Path, photos: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    whole = load_file(run("pixel", pixel_recipe(tmp_path / "a", photos, steps=12)))
+    recipe = pixel_recipe(tmp_path / "b", photos, steps=12)
+    code = f"from pathlib import Path; from diptych.training import run; run('pixel', Path({str(recipe)!r}))"
+    victim = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    assert victim.stdout is not None
+    for line in victim.stdout:
+        if "step 4 " in line:
+            break
+    os.kill(victim.pid, signal.SIGKILL)
+    victim.wait()
+    victim.stdout.close()
+    assert not (tmp_path / "b/out/weights.safetensors").exists()
+    assert (tmp_path / "b/out/checkpoint.pt").exists()
+    resumed = load_file(run("pixel", recipe, resume=True))
+    assert whole.keys() == resumed.keys()
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+def test_a_finished_run_is_not_overwritten_by_accident(tmp_path: Path, photos: Path) -> None:
+    recipe = pixel_recipe(tmp_path, photos, steps=1)
+    run("pixel", recipe)
+    with pytest.raises(ModelError, match="--resume"):
+        run("pixel", recipe)
+
+
+def test_resuming_nothing_is_refused(tmp_path: Path, photos: Path) -> None:
+    with pytest.raises(ModelError, match="nothing to resume"):
+        run("pixel", pixel_recipe(tmp_path, photos), resume=True)
+
+
+def test_a_checkpoint_of_another_recipe_is_refused(tmp_path: Path, photos: Path) -> None:
+    recipe = pixel_recipe(tmp_path, photos)
+    (tmp_path / "out").mkdir()
+    torch.save({"step": 1, "model": {}}, tmp_path / "out/checkpoint.pt")
+    with pytest.raises(ModelError, match="does not fit this recipe"):
+        run("pixel", recipe, resume=True)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("loop.steps=none", "loop.steps"),
+        ("loop.speed=1", "loop.speed"),
+        ("crop=100", "crop"),
+        ("crop", "key=value"),
+        ("photos.x=1", "not a section"),
+        ("photos=/nowhere", "no photos under"),
+        ("start=/nowhere.safetensors", "no weights file"),
+    ],
+)
+def test_wrong_recipes_are_named(tmp_path: Path, photos: Path, override: str, message: str) -> None:
+    with pytest.raises((RecipeError, ModelError), match=message):
+        run("pixel", pixel_recipe(tmp_path, photos), [override])
+
+
+def test_missing_and_malformed_recipes_are_named(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="cannot be read"):
+        run("pixel", tmp_path / "none.yaml")
+    (tmp_path / "list.yaml").write_text("- a\n- b\n")
+    with pytest.raises(RecipeError, match="not a mapping"):
+        run("pixel", tmp_path / "list.yaml")
+    with pytest.raises(RecipeError, match="no training stage"):
+        run("paint", tmp_path / "list.yaml")
+
+
+def test_learning_rate_rises_rests_and_falls() -> None:
+    settings = LoopSettings(out=Path("."), steps=100, warmup=10, decay=0.5)
+    factors = [settings.lr_factor(step) for step in range(100)]
+    assert factors[0] == pytest.approx(0.1)
+    assert factors[30] == 1
+    assert factors[75] == pytest.approx(0.5)
+    assert 0 < factors[99] < 0.03
+    assert factors[50:] == sorted(factors[50:], reverse=True)
+
+
+def test_precision_is_measured_in_about_a_second() -> None:
+    start = time.monotonic()
+    assert fastest_precision(torch.device("cpu")) in {"fp32", "bf16"}
+    assert time.monotonic() - start < 30
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_muon_moves_kernels_by_orthogonal_steps(layout: torch.memory_format) -> None:
+    torch.manual_seed(0)
+    conv = torch.nn.Conv2d(6, 8, 3, bias=False).to(memory_format=layout)
+    before = conv.weight.detach().clone()
+    (optimizer,) = muon_and_adamw([conv], lr=0.1)
+    assert isinstance(optimizer, KernelMuon)
+    (conv(torch.randn(2, 6, 9, 9)) * torch.randn(2, 8, 7, 7)).sum().backward()
+    optimizer.step()
+    moved = (conv.weight - before).flatten(1)
+    singular = torch.linalg.svdvals(moved) / (0.1 * 0.2 * 54**0.5)
+    assert 0.5 < float(singular.min()) <= float(singular.max()) < 1.5
