@@ -48,9 +48,7 @@ def test_encoding_is_repeatable(codec: Codec) -> None:
 
 def test_views_share_the_file_and_blend(codec: Codec) -> None:
     data = codec.encode(picture(120, 90), 50)
-    machine, half, human = (
-        np.asarray(v).astype(int) for v in codec.decode_views(data, ["machine", 0.5, "human"])
-    )
+    machine, half, human = (np.asarray(v).astype(int) for v in codec.decode_views(data, ["machine", 0.5, "human"]))
     assert np.array_equal(machine, np.asarray(codec.decode(data, 0.0)))
     assert np.array_equal(human, np.asarray(codec.decode(data, 1.0)))
     assert np.abs(machine - human).max() > 0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -100,15 +99,13 @@ class BaseStage(Stage):
         with torch.no_grad():
             wanted = self.task.features(x)
         seen = self.task.features(x_hat)
-        losses = self.task.loss_of_features(seen, x.shape[2:], targets)
-        distances = [
-            (a - b).square().flatten(1).sum(1) / a.square().flatten(1).sum(1) for a, b in _pairs(wanted, seen)
-        ]
+        losses = self.task.loss(x_hat, targets, seen)
+        distances = [_relative_distance(wanted[level], seen[level]) for level in wanted]
         return torch.stack(distances).mean(0), torch.stack(list(losses.values())).sum()
 
     def export(self, path: Path) -> None:
         save_model(self.model, path, {"stage": "base"})
 
 
-def _pairs(wanted: Mapping[str, Tensor], seen: Mapping[str, Tensor]) -> list[tuple[Any, Any]]:
-    return [(wanted[level].float(), seen[level].float()) for level in wanted]
+def _relative_distance(wanted: Tensor, seen: Tensor) -> Tensor:
+    return (wanted - seen).square().flatten(1).sum(1) / wanted.square().flatten(1).sum(1)

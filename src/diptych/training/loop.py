@@ -91,9 +91,7 @@ class Average:
     def __init__(self, stage: Stage, decay: float) -> None:
         self.decay = decay
         trained = {id(p) for modules in stage.players().values() for m in modules for p in m.parameters()}
-        self.live = {
-            name: p for name, p in stage.model.named_parameters() if id(p) in trained and p.requires_grad
-        }
+        self.live = {name: p for name, p in stage.model.named_parameters() if id(p) in trained and p.requires_grad}
         self.shadow = {name: p.detach().clone() for name, p in self.live.items()}
 
     @torch.no_grad()
@@ -231,20 +229,25 @@ def train(stage: Stage, settings: LoopSettings, resume: bool = False) -> Path:
     writer = SummaryWriter(settings.out, purge_step=trainer.step if resume else None)
     print(f"training in {trainer.precision} on {trainer.accelerator.device}, logs in {settings.out}")
     with _progress() as progress, writer:
-        bar = progress.add_task("train", total=settings.steps, completed=trainer.step, note="")
-        saved = time.monotonic()
-        while trainer.step < settings.steps:
-            logged = trainer.advance()
-            progress.update(bar, completed=trainer.step, note=_note(logged))
-            if trainer.step % settings.log_every == 0:
-                _log(writer, progress, trainer, logged)
-            if trainer.step % settings.pictures_every == 0:
-                _draw(writer, trainer)
-            if time.monotonic() - saved > 60 * settings.checkpoint_minutes:
-                trainer.save()
-                saved = time.monotonic()
+        _run(trainer, writer, progress)
     trainer.save()
     return export_average(trainer)
+
+
+def _run(trainer: Trainer, writer: SummaryWriter, progress: Progress) -> None:
+    settings = trainer.settings
+    bar = progress.add_task("train", total=settings.steps, completed=trainer.step, note="")
+    saved = time.monotonic()
+    while trainer.step < settings.steps:
+        logged = trainer.advance()
+        progress.update(bar, completed=trainer.step, note=_note(logged))
+        if trainer.step % settings.log_every == 0:
+            _log(writer, progress, trainer, logged)
+        if trainer.step % settings.pictures_every == 0:
+            _draw(writer, trainer)
+        if time.monotonic() - saved > 60 * settings.checkpoint_minutes:
+            trainer.save()
+            saved = time.monotonic()
 
 
 def export_average(trainer: Trainer) -> Path:

@@ -47,6 +47,8 @@ class TaskRecipe(BaseModel):
 class TaskStage(Stage):
     """Supervised training of Mask R-CNN on COCO-format labels."""
 
+    model: MaskRCNNTask
+
     def __init__(self, recipe: TaskRecipe) -> None:
         torch.manual_seed(recipe.loop.seed)
         self.recipe = recipe

@@ -1,0 +1,73 @@
+"""How close a decoded picture is to the photo, on the 8-bit RGB pixels a user gets."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchmetrics.functional import image as reference_metrics
+
+from diptych.evaluation.pixels import Picture, high_pass, luma, pixels
+
+_SSIM_SMALLEST = 11
+_MS_SSIM_SMALLEST = 176
+
+
+def psnr(photo: Picture, decoded: Picture) -> float:
+    """Peak signal-to-noise ratio over all pixels and channels, in dB; infinite for equal pictures.
+
+    Raises:
+        ValueError: here and below, if the two differ in size.
+    """
+    ours, theirs = _tensors(photo, decoded)
+    return float(reference_metrics.peak_signal_noise_ratio(theirs, ours, data_range=255.0))
+
+
+def ssim(photo: Picture, decoded: Picture) -> float:
+    """Structural similarity (Gaussian window, sigma 1.5), mean of the RGB channels, up to 1.
+
+    NaN for pictures with a side under 11 pixels.
+    """
+    ours, theirs = _tensors(photo, decoded)
+    if min(ours.shape[2:]) < _SSIM_SMALLEST:
+        return math.nan
+    similarity = reference_metrics.structural_similarity_index_measure(theirs, ours, data_range=255.0)
+    assert isinstance(similarity, Tensor)
+    return float(similarity)
+
+
+def ms_ssim(photo: Picture, decoded: Picture) -> float:
+    """Multi-scale structural similarity, five scales, mean of the RGB channels, up to 1.
+
+    NaN for pictures with a side under 176 pixels, where the coarsest scale has no full window.
+    """
+    ours, theirs = _tensors(photo, decoded)
+    if min(ours.shape[2:]) < _MS_SSIM_SMALLEST:
+        return math.nan
+    return float(reference_metrics.multiscale_structural_similarity_index_measure(theirs, ours, data_range=255.0))
+
+
+def sharpness(photo: Picture, decoded: Picture) -> float:
+    """Energy of the decoded picture's high-passed luma over the photo's: below 1 where it is blurred.
+
+    The guard of the grid scores, which a blur lowers too. A grid is itself high-frequency energy and raises
+    it. NaN if the photo has no high frequencies at all.
+    """
+    ours, theirs = pixels(photo), pixels(decoded)
+    _check(ours, theirs)
+    energy = float((high_pass(luma(ours)) ** 2).mean())
+    return float((high_pass(luma(theirs)) ** 2).mean()) / energy if energy > 1e-9 else math.nan
+
+
+def _tensors(photo: Picture, decoded: Picture) -> tuple[Tensor, Tensor]:
+    ours, theirs = pixels(photo), pixels(decoded)
+    _check(ours, theirs)
+    first, second = (torch.tensor(p).permute(2, 0, 1)[None].float() for p in (ours, theirs))
+    return first, second
+
+
+def _check(photo: np.ndarray, decoded: np.ndarray) -> None:
+    if photo.shape != decoded.shape:
+        raise ValueError(f"the decoded picture is {decoded.shape[:2]}, the photo {photo.shape[:2]}")

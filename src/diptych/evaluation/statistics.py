@@ -1,0 +1,113 @@
+"""Intervals by resampling photos, and the rate saved at equal quality."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import bjontegaard
+import numpy as np
+from scipy.interpolate import PchipInterpolator
+
+Curve = tuple[Sequence[float] | np.ndarray, Sequence[float] | np.ndarray]
+"""Rates in bpp and the quality reached at each."""
+
+
+class Interval(NamedTuple):
+    """A statistic of the photos and its 95 % bootstrap interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+def resamples(photos: int, draws: int = 1000, seed: int = 0) -> np.ndarray:
+    """Indices of ``draws`` sets of ``photos`` photos drawn with replacement: int64 ``(draws, photos)``.
+
+    Depends on the arguments alone; using one such array for two codecs makes their difference a paired one.
+    """
+    return np.random.default_rng(seed).integers(0, photos, (draws, photos))
+
+
+def interval(value: float, draws: Sequence[float] | np.ndarray) -> Interval:
+    """The interval of ``value`` from the values it took in the draws; NaN draws do not count."""
+    known = np.asarray(draws, dtype=float)
+    known = known[~np.isnan(known)]
+    if not len(known):
+        return Interval(value, math.nan, math.nan)
+    low, high = np.quantile(known, (0.025, 0.975), method="inverted_cdf")
+    return Interval(value, float(low), float(high))
+
+
+def bootstrap(
+    values: Sequence[float] | np.ndarray, drawn: np.ndarray, statistic: Callable[..., np.ndarray] = np.nanmean
+) -> Interval:
+    """A statistic of one value per photo, with its interval.
+
+    Args:
+        values: one per photo; NaN where there is none.
+        drawn: the :func:`resamples` of the photos.
+        statistic: ``np.nanmean`` or ``np.nanmedian``.
+    """
+    found = sampled(values, drawn, statistic)
+    return interval(float(found[0]), found[1:])
+
+
+def sampled(
+    values: Sequence[float] | np.ndarray, drawn: np.ndarray, statistic: Callable[..., np.ndarray] = np.nanmean
+) -> np.ndarray:
+    """The statistic of all values, then of each resample: float64 ``(1 + draws,)``; see :func:`bootstrap`."""
+    known = np.asarray(values, dtype=float)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # of samples without any value, which give NaN
+        return np.append(statistic(known), statistic(known[drawn], axis=1))
+
+
+def bd_rate(anchor: Curve, tested: Curve, bpp_range: tuple[float, float] = (0.1, 0.8)) -> float:
+    """Bjontegaard-delta rate of ``tested`` against ``anchor`` in percent; negative where it saves bits.
+
+    Both curves are cut to ``bpp_range`` first: points outside are dropped, and where a curve crosses a bound
+    the point on it (pchip over log-rate) takes their place. Points that do not raise the quality of all
+    cheaper ones are left out. The average log-rate difference is then taken, by pchip interpolation, over the
+    qualities that both cut curves reach.
+
+    Returns:
+        The percentage, or NaN if a cut curve has fewer than two points or they share no quality.
+    """
+    (rates, qualities), (other_rates, other_qualities) = (_cut(*c, bpp_range) for c in (anchor, tested))
+    if min(len(rates), len(other_rates)) < 2:
+        return math.nan
+    if max(qualities[0], other_qualities[0]) >= min(qualities[-1], other_qualities[-1]):
+        return math.nan
+    return float(
+        bjontegaard.bd_rate(
+            rates,
+            qualities,
+            other_rates,
+            other_qualities,
+            method="pchip",
+            require_matching_points=False,
+            min_overlap=0,
+        )
+    )
+
+
+def _cut(
+    rates: Sequence[float] | np.ndarray, qualities: Sequence[float] | np.ndarray, bounds: tuple[float, float]
+) -> tuple[np.ndarray, np.ndarray]:
+    points: list[tuple[float, float]] = []
+    for rate, quality in sorted(zip(rates, qualities, strict=True)):
+        dearer_and_better = not points or (rate > points[-1][0] and quality > points[-1][1])
+        if rate > 0 and math.isfinite(quality) and dearer_and_better:
+            points.append((float(rate), float(quality)))
+    if len(points) < 2:
+        return np.empty(0), np.empty(0)
+    rate, quality = np.array(points).T
+    ends = np.array([bound for bound in bounds if rate[0] < bound < rate[-1]])
+    inside = (rate >= bounds[0]) & (rate <= bounds[1]) & ~np.isin(rate, ends)
+    at_ends = PchipInterpolator(np.log10(rate), quality)(np.log10(ends))
+    rate, quality = np.append(rate[inside], ends), np.append(quality[inside], at_ends)
+    order = np.argsort(rate)
+    return rate[order], quality[order]

@@ -1,0 +1,274 @@
+"""Evaluations from recipe to results, over real files of two small photos."""
+
+import io
+import json
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image, ImageFilter
+from rich.console import Console
+from torch import Tensor
+
+from diptych.errors import DiptychError, RecipeError
+from diptych.evaluation import results
+from diptych.evaluation.anchors import ANCHORS
+from diptych.evaluation.evaluate import run
+from diptych.evaluation.metrics import psnr
+from diptych.evaluation.plot import plot_curves
+
+from .pictures import textured
+
+QUALITIES = [5, 25, 60]
+INSTANCE = (20, 30, 40, 30)
+
+
+class JpegCodec:
+    """A codec whose machine view is a JPEG and whose human view is a blurred one."""
+
+    model_id = b"jpeg"
+
+    def encode(self, image: Image.Image, quality: float) -> bytes:
+        return ANCHORS["jpeg"].encode(image, int(quality))
+
+    def decode_views(self, data: bytes, views: Sequence[str | float]) -> list[Image.Image]:
+        machine = ANCHORS["jpeg"].decode(data)
+        human = machine.filter(ImageFilter.GaussianBlur(0.4))
+        return [human if view == "human" else machine for view in views]
+
+
+class BrightSpots:
+    """A machine that finds the instance where it is bright, and counts the pictures it was shown."""
+
+    def __init__(self) -> None:
+        self.seen: list[int] = []
+
+    def loss(self, images: Tensor, targets: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+        raise NotImplementedError
+
+    def predict(self, images: Sequence[Tensor]) -> list[dict[str, Tensor]]:
+        self.seen += [hash(image.numpy().tobytes()) for image in images]
+        masks = [(image.mean(dim=0) > 0.8).float()[None, None] for image in images]
+        return [
+            {
+                "labels": torch.tensor([1]),
+                "scores": torch.tensor([0.9]),
+                "masks": mask,
+                "boxes": torch.zeros(1, 4),
+            }
+            for mask in masks
+        ]
+
+    def score(self, predictions: object, dataset: object) -> dict[str, float]:
+        raise NotImplementedError
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two photos with a white rectangle each, and its labels."""
+    folder = tmp_path_factory.mktemp("photos")
+    x, y, width, height = INSTANCE
+    images, annotations = [], []
+    for number, size in enumerate([(96, 80), (75, 101)]):
+        pixels = textured(*size, seed=number)
+        pixels[y : y + height, x : x + width] = 250
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+        images.append({"id": 7 + number, "file_name": f"{number}.png", "width": size[0], "height": size[1]})
+        outline = [x, y, x + width, y, x + width, y + height, x, y + height]
+        annotations.append(
+            {
+                "id": number + 1,
+                "image_id": 7 + number,
+                "category_id": 1,
+                "bbox": INSTANCE,
+                "area": width * height,
+                "iscrowd": 0,
+                "segmentation": [outline],
+            }
+        )
+    labels = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "spot"}]}
+    (folder / "labels.json").write_text(json.dumps(labels))
+    return folder
+
+
+def recipe(folder: Path, **settings: object) -> Path:
+    path = folder / "recipe.yaml"
+    defaults = {"qualities": QUALITIES, "resamples": 20, "out": str(folder / "results" / "found.json")}
+    path.write_text(
+        yaml.safe_dump(defaults | {k: str(v) if isinstance(v, Path) else v for k, v in settings.items()})
+    )
+    return path
+
+
+@pytest.fixture(scope="module")
+def spots() -> BrightSpots:
+    return BrightSpots()
+
+
+@pytest.fixture(scope="module")
+def found(photos: Path, spots: BrightSpots, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("evaluation")
+    path = recipe(
+        folder,
+        photos=photos,
+        labels=photos / "labels.json",
+        anchors={"jpeg": [5, 40], "webp": [0, 20, 60]},
+        matched=["jpeg", "webp"],
+        bpp_range=[0.1, 8],
+    )
+    return run(path, ["batch=3"], JpegCodec(), spots)
+
+
+def point(content: dict, codec: str, setting: float | None, view: str | None = None, matched: bool = False) -> dict:
+    key = (codec, setting, view, matched)
+    (entry,) = [p for p in content["points"] if (p["codec"], p["setting"], p["view"], p["matched"]) == key]
+    return entry
+
+
+def test_rates_are_those_of_real_files(found: Path, photos: Path) -> None:
+    content = results.read(found)
+    assert content["photos"] == {"names": ["0.png", "1.png"], "pixels": [96 * 80, 75 * 101]}
+    files = [ANCHORS["jpeg"].encode(Image.open(photos / f"{n}.png"), 25) for n in range(2)]
+    entry = point(content, "diptych", 25, "machine")
+    assert entry["rows"]["bytes"] == [len(file) for file in files]
+    bpp = np.mean([len(f) * 8 / p for f, p in zip(files, content["photos"]["pixels"], strict=True)])
+    assert entry["summary"]["bpp"]["value"] == pytest.approx(bpp)
+    expected = psnr(Image.open(photos / "0.png"), ANCHORS["jpeg"].decode(files[0]))
+    assert entry["rows"]["psnr"][0] == pytest.approx(expected, abs=1e-4)
+
+
+def test_every_variant_is_there(found: Path) -> None:
+    content = results.read(found)
+    assert len(content["points"]) == 1 + 3 * 2 + 5 + 3 * 2
+    assert set(point(content, "diptych", 5, "human")["summary"]) >= {
+        *("bpp", "psnr", "ssim", "ms_ssim", "sharpness", "grid_2", "grid_4", "grid_8", "spectral_8"),
+        *("ap", "ap50", "ap_relative", "ap50_relative"),
+    }
+    assert "psnr" not in point(content, "original", None)["summary"]
+    assert point(content, "diptych", 5, "human")["summary"]["ms_ssim"]["value"] is None
+
+
+def test_machine_is_scored_against_the_labels(found: Path) -> None:
+    content = results.read(found)
+    assert point(content, "original", None)["summary"]["ap"] == {"value": 1, "low": 1, "high": 1}
+    entry = point(content, "diptych", 60, "machine")["summary"]
+    assert entry["ap50"]["value"] == pytest.approx(1)
+    assert entry["ap_relative"]["value"] == pytest.approx(entry["ap"]["value"])
+
+
+def test_no_picture_is_looked_at_twice(found: Path, spots: BrightSpots) -> None:
+    assert len(spots.seen) == len(set(spots.seen))
+
+
+def test_matched_anchors_stay_in_the_bytes(found: Path) -> None:
+    content = results.read(found)
+    for quality in QUALITIES:
+        ours = point(content, "diptych", quality, "machine")["rows"]
+        assert point(content, "jpeg", quality, matched=True)["rows"]["bytes"] == ours["bytes"]
+        webp = point(content, "webp", quality, matched=True)["rows"]
+        for size, budget, fits in zip(webp["bytes"], ours["bytes"], webp["fits"], strict=True):
+            assert fits == (size <= budget)
+
+
+def test_differences_are_paired(found: Path) -> None:
+    content = results.read(found)
+    named = {(c["tested"], c["reference"]): c["difference"] for c in content["comparisons"]}
+    assert len(named) == 3 * (1 + 2 * 2)
+    rows = [point(content, "diptych", 25, view)["rows"]["psnr"] for view in ("human", "machine")]
+    difference = named["diptych q25 human", "diptych q25 machine"]
+    assert difference["psnr"]["value"] == pytest.approx(np.mean(np.subtract(*rows)), abs=1e-4)
+    same = named["diptych q25 machine", "jpeg in the bytes of q25"]
+    assert same["psnr"] == {"value": 0, "low": 0, "high": 0}
+    assert same["ap"] == {"value": 0, "low": 0, "high": 0}
+
+
+def test_bd_rates(found: Path) -> None:
+    entries = {(e["view"], e["anchor"], e["metric"]): e for e in results.read(found)["bd_rate"]}
+    assert entries["machine", "jpeg", "psnr"]["value"] == pytest.approx(0, abs=8)
+    assert entries["machine", "webp", "psnr"]["low"] <= entries["machine", "webp", "psnr"]["high"]
+
+
+def test_provenance(found: Path) -> None:
+    content = results.read(found)
+    assert content["provenance"]["command"].endswith("recipe.yaml batch=3")
+    assert content["provenance"]["versions"]["python"] == platform.python_version()
+    assert content["provenance"]["versions"]["torch"] == torch.__version__.split("+")[0]
+    assert content["recipe"]["batch"] == 3
+    assert content["model_id"] == b"jpeg".hex()
+
+
+def test_table(found: Path) -> None:
+    console = Console(file=io.StringIO(), width=300)
+    results.show(results.read(found), console)
+    assert isinstance(console.file, io.StringIO)
+    text = console.file.getvalue()
+    assert "2 photos" in text
+    assert "BD-rate" in text
+
+
+@pytest.mark.parametrize("suffix", ["png", "svg"])
+def test_plots(found: Path, tmp_path: Path, suffix: str) -> None:
+    for metric in ("psnr", "ap50", "grid_4"):
+        plot_curves(found, tmp_path / f"{metric}.{suffix}", metric)
+        assert (tmp_path / f"{metric}.{suffix}").stat().st_size > 5000
+    with pytest.raises(DiptychError, match="no 'lpips'"):
+        plot_curves(found, tmp_path / "no.png", "lpips")
+
+
+def test_same_numbers_again(photos: Path, tmp_path: Path) -> None:
+    path = recipe(tmp_path, photos=photos, anchors={"jpeg": [10, 30]}, limit=2)
+    runs = [results.read(run(path, [f"out={tmp_path}/{k}.json"], JpegCodec())) for k in range(2)]
+    for name in ("points", "comparisons", "bd_rate"):
+        assert runs[0][name] == runs[1][name]
+
+
+def test_real_codec(photos: Path, codec_file: Path, tmp_path: Path) -> None:
+    path = recipe(tmp_path, photos=photos, model=codec_file, qualities=[20], views=["machine", 0.5, "human"])
+    content = results.read(run(path))
+    assert set(content["provenance"]["weights"]) == {"codec", "human"}
+    sizes = {tuple(p["rows"]["bytes"]) for p in content["points"] if p["codec"] == "diptych"}
+    assert len(sizes) == 1
+    assert 0 not in sizes.pop()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"qualities": [101]}, "less than or equal to 100"),
+        ({"views": ["both"]}, "views"),
+        ({"anchors": {"gif": [1]}}, "no anchor 'gif'"),
+        ({"anchors": {"jpeg": [0]}}, "no setting 0"),
+        ({"photos": "nowhere"}, "nowhere"),
+        ({"metrics": ["lpips"]}, "metrics"),
+        ({"surprise": 1}, "surprise"),
+    ],
+)
+def test_bad_recipes(photos: Path, tmp_path: Path, settings: dict, message: str) -> None:
+    path = recipe(tmp_path, **({"photos": photos} | settings))
+    with pytest.raises(RecipeError, match=message):
+        run(path, codec=JpegCodec())
+    assert not (tmp_path / "results" / "found.json").exists()
+
+
+def test_a_task_needs_labels(photos: Path, tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="no labels"):
+        run(recipe(tmp_path, photos=photos), codec=JpegCodec(), task=BrightSpots())
+
+
+def test_a_broken_photo_stops_the_evaluation(photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "0.png").write_bytes((photos / "0.png").read_bytes())
+    (tmp_path / "1.png").write_bytes(b"no picture")
+    with pytest.raises(RecipeError, match=r"1\.png"):
+        run(recipe(tmp_path, photos=tmp_path), codec=JpegCodec())
+
+
+def test_results_of_something_else(tmp_path: Path) -> None:
+    (tmp_path / "other.json").write_text("{}")
+    with pytest.raises(DiptychError, match="no evaluation results"):
+        results.read(tmp_path / "other.json")
+    with pytest.raises(DiptychError, match="cannot be read"):
+        results.read(tmp_path / "missing.json")

@@ -1,0 +1,87 @@
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from diptych.evaluation.statistics import bd_rate, bootstrap, interval, resamples
+
+RATES = np.array([0.05, 0.1, 0.2, 0.4, 0.8, 1.6])
+
+
+def quality(rate: np.ndarray) -> np.ndarray:
+    return 30 + 4 * np.log2(rate) - 0.2 * np.log2(rate) ** 2
+
+
+def test_resamples_depend_on_the_seed_alone() -> None:
+    assert np.array_equal(resamples(9, 50, seed=3), resamples(9, 50, seed=3))
+    assert not np.array_equal(resamples(9, 50, seed=3), resamples(9, 50, seed=4))
+    assert resamples(9, 50).shape == (50, 9)
+
+
+def test_interval_of_a_mean() -> None:
+    values = np.random.default_rng(0).normal(10, 2, 400)
+    found = bootstrap(values, resamples(400, 2000))
+    assert found.value == pytest.approx(values.mean())
+    assert found.high - found.low == pytest.approx(2 * 1.96 * 2 / math.sqrt(400), rel=0.15)
+    assert found.low < found.value < found.high
+
+
+def test_paired_difference_is_narrower_than_the_means() -> None:
+    rng = np.random.default_rng(0)
+    ours, drawn = rng.normal(30, 5, 100), resamples(100)
+    theirs = ours - 0.5 + rng.normal(0, 0.1, 100)
+    alone, paired = bootstrap(ours, drawn), bootstrap(ours - theirs, drawn)
+    assert paired.low > 0.4
+    assert paired.high - paired.low < 0.1 * (alone.high - alone.low)
+
+
+def test_missing_values_do_not_count() -> None:
+    assert bootstrap([1, math.nan, 3], resamples(3)).value == 2
+    assert bootstrap([1, 2, 9, math.nan], resamples(4), np.nanmedian).value == 2
+    nothing = bootstrap([math.nan] * 3, resamples(3))
+    assert all(math.isnan(v) for v in nothing)
+    assert all(math.isnan(v) for v in interval(1, [math.nan])[1:])
+
+
+@given(st.lists(st.floats(-100, 100), min_size=2, max_size=20), st.floats(-50, 50))
+def test_intervals_move_with_their_values(values: list[float], offset: float) -> None:
+    drawn = resamples(len(values), 50)
+    still, moved = bootstrap(values, drawn), bootstrap(np.array(values) + offset, drawn)
+    assert np.allclose(np.array(still) + offset, moved, atol=1e-9)
+    assert min(values) - 1e-9 <= still.low <= still.high <= max(values) + 1e-9
+
+
+@given(st.floats(0.3, 3))
+def test_bd_rate_of_a_scaled_curve(factor: float) -> None:
+    dense = np.geomspace(0.01, 8, 60)
+    found = bd_rate((dense, quality(dense)), (dense * factor, quality(dense)), (0.05, 2))
+    assert found == pytest.approx(100 * (factor - 1), abs=0.2)
+
+
+def test_bd_rate_of_a_curve_against_itself_is_zero() -> None:
+    assert bd_rate((RATES, quality(RATES)), (RATES, quality(RATES))) == pytest.approx(0, abs=1e-9)
+
+
+def test_bd_rate_sees_only_its_range() -> None:
+    better_above = quality(RATES) + np.where(RATES > 0.5, 2, 0)
+    assert bd_rate((RATES, quality(RATES)), (RATES, better_above), (0.05, 0.4)) == pytest.approx(0, abs=1e-9)
+    assert bd_rate((RATES, quality(RATES)), (RATES, better_above), (0.05, 1.6)) < -5
+
+
+def test_bd_rate_does_not_depend_on_the_points_chosen() -> None:
+    coarse, fine = np.geomspace(0.03, 3, 9), np.geomspace(0.04, 2, 40)
+    found = bd_rate((coarse, quality(coarse)), (fine * 0.8, quality(fine)))
+    assert found == pytest.approx(-20, abs=0.3)
+
+
+def test_points_that_cost_more_and_show_less_are_left_out() -> None:
+    rates, qualities = np.append(RATES, 0.3), np.append(quality(RATES), 19)
+    assert bd_rate((RATES, quality(RATES)), (rates, qualities)) == pytest.approx(0, abs=1e-9)
+
+
+def test_no_bd_rate_without_overlap() -> None:
+    assert math.isnan(bd_rate((RATES, quality(RATES)), (RATES, quality(RATES) + 100)))
+    assert math.isnan(bd_rate((RATES, quality(RATES)), ([0.2], [30])))
+    assert math.isnan(bd_rate((RATES, quality(RATES)), ([2, 3], [30, 31])))
