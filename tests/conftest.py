@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from samples import lively_model
 
 from diptych.codec import Codec, load
 from diptych.models import load_codec, save_model, save_view
+from samples import lively_model
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from samples import SMALL, lively_model, picture
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -12,6 +11,7 @@ from diptych.bitstream import read_header, unpack
 from diptych.codec import Codec, load
 from diptych.errors import BitstreamError, DiptychError, ModelError
 from diptych.models import load_codec, load_model, load_view, save_model, save_view
+from samples import SMALL, lively_model, picture
 
 
 @settings(deadline=None, max_examples=25)

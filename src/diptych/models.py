@@ -103,9 +103,7 @@ def load_view(path: Path, codec: FrozenCodec) -> dict[str, Tensor]:
     """
     tensors, metadata = read_tensors(path, VIEW_FORMAT)
     if metadata.get("model_id") != codec.model_id.hex():
-        raise ModelError(
-            f"{path} is a view of codec {metadata.get('model_id')}, not of {codec.model_id.hex()}"
-        )
+        raise ModelError(f"{path} is a view of codec {metadata.get('model_id')}, not of {codec.model_id.hex()}")
     own = codec.model.g_s.state_dict()
     for name, tensor in tensors.items():
         if name not in own or own[name].shape != tensor.shape:

