@@ -24,12 +24,12 @@ from PIL import Image
 from torch import Tensor
 
 from diptych.bitstream import SYMBOL_LIMIT, Container, Decoder, Header, encode, pack, unpack
-from diptych.errors import BitstreamError, DiptychError, ModelError
+from diptych.errors import BitstreamError, DiptychError
 from diptych.images import to_rgb
 from diptych.models import FrozenCodec, load_codec, load_view
 from diptych.nn.hyperprior import HYPER_STRIDE
 from diptych.nn.integer import ONE
-from diptych.nn.transforms import STRIDE
+from diptych.nn.transforms import STRIDE, channels_last
 from diptych.views import Views, dial
 
 WINDOW = 128
@@ -215,7 +215,7 @@ def load(model: str | Path | None = None, view: str | Path | None = None) -> Cod
         human = load_view(beside, frozen) if beside.is_file() else {}
     else:
         human = load_view(Path(view), frozen)
-    frozen.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    channels_last(frozen.model)
     return Codec(frozen, Views(frozen.model.g_s, human))
 
 

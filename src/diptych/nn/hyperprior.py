@@ -11,7 +11,7 @@ Both priors share the 64 tables of :mod:`diptych.bitstream.tables`.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -80,11 +80,8 @@ class HyperSynthesis(nn.Module):
 
     def freeze(self) -> list[IntegerLayer]:
         """Integer layers in the order of execution."""
-        return [
-            layer.freeze()
-            for triple in zip(self.spatial, self.expand, self.project, strict=True)
-            for layer in triple
-        ]
+        rounds = zip(self.spatial, self.expand, self.project, strict=True)
+        return [cast(Pointwise | Depthwise, layer).freeze() for layers in rounds for layer in layers]
 
 
 class HyperLatentPrior(nn.Module):

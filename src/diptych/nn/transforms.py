@@ -14,7 +14,7 @@ pointwise convolutions: on a CPU these learn most per second of training.
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -34,6 +34,15 @@ class Widths(NamedTuple):
     quarter: int = 64
     hyper_latent: int = 96
     hyper: int = 192
+
+
+Network = TypeVar("Network", bound=nn.Module)
+
+
+def channels_last(network: Network) -> Network:
+    """``network`` with its kernels in channels-last layout, the fastest on CPUs and GPUs alike."""
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return network
 
 
 def knot_weights(quality: Tensor) -> Tensor:

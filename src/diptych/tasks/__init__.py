@@ -15,6 +15,11 @@ from diptych.errors import ModelError
 class Task(Protocol):
     """A network that looks at pictures, and the measure of how well it sees."""
 
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes; label ``k`` (1-based) is ``classes[k - 1]``."""
+        ...
+
     def features(self, images: Tensor) -> dict[str, Tensor]:
         """What the network sees before it decides: float (B, channels, h, w) per level, differentiable."""
         ...

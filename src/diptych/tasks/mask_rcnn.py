@@ -32,6 +32,7 @@ from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
 from diptych.data.coco import CocoDataset
 from diptych.errors import ModelError
+from diptych.nn.transforms import channels_last
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -165,6 +166,11 @@ class MaskRCNNTask(nn.Module):
     def backbone(self) -> Backbone:
         return cast(Backbone, self.net.backbone)
 
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes; label ``k`` (1-based) is ``classes[k - 1]``."""
+        return self.settings.classes
+
     def features(self, images: Tensor) -> dict[str, Tensor]:
         """Feature pyramid of ``images`` (float (B, 3, H, W) in [0, 1]): float (B, channels, H/s, W/s) per level,
         at strides 8, 16, 32 and 64."""
@@ -229,7 +235,7 @@ class MaskRCNNTask(nn.Module):
             reason = str(error).splitlines()[0]
             raise ModelError(f"its weights do not fit its description ({reason}).") from error
         task.requires_grad_(False).eval()
-        return task.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return channels_last(task)
 
 
 def coco_score(predictions: Iterable[dict[str, Tensor]], dataset: CocoDataset) -> dict[str, float]:

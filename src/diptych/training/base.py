@@ -11,7 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from diptych.data.augment import Augmentation, training_example
-from diptych.data.coco import CocoDataset, Split, sample_order
+from diptych.data.coco import CocoDataset, Split
+from diptych.data.order import sample_order
 from diptych.models import load_model, save_model
 from diptych.nn.model import CodecModel
 from diptych.tasks import load_task

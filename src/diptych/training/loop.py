@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 
 from diptych.errors import ModelError
+from diptych.nn.transforms import channels_last
 from diptych.training.optim import muon_and_adamw
 
 Precision = Literal["auto", "fp32", "bf16"]
@@ -110,7 +111,7 @@ class Average:
 
 def fastest_precision(device: torch.device) -> Literal["fp32", "bf16"]:
     """Time one second of a typical convolution, forward and backward, in fp32 and bf16."""
-    layer = nn.Conv2d(128, 128, 3, padding=1).to(device, memory_format=torch.channels_last)
+    layer = channels_last(nn.Conv2d(128, 128, 3, padding=1).to(device))
     x = torch.randn(4, 128, 32, 32, device=device).contiguous(memory_format=torch.channels_last)
 
     def rounds(enabled: bool) -> int:
@@ -118,8 +119,8 @@ def fastest_precision(device: torch.device) -> Literal["fp32", "bf16"]:
         while time.perf_counter() - start < 0.5:
             with torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled):
                 y = layer(x)
-            y.float().square().mean().backward()
-            float(layer.weight.grad[0, 0, 0, 0])
+            (gradient,) = torch.autograd.grad(y.float().square().mean(), layer.weight)
+            float(gradient.flatten()[0])
             done += 1
         return done
 
@@ -135,7 +136,7 @@ class Trainer:
         self.settings = settings
         self.stage = stage
         accelerator = Accelerator()
-        stage.model.to(accelerator.device, memory_format=torch.channels_last)
+        channels_last(stage.model.to(accelerator.device))
         self.optimizers = {player: stage.optimizers(player, settings.lr) for player in stage.players()}
         self.base_lr = [
             [[group["lr"] for group in o.param_groups] for o in owned] for owned in self.optimizers.values()

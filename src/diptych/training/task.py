@@ -11,7 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from diptych.data.augment import Augmentation, training_example
-from diptych.data.coco import CocoDataset, Split, repeated, sample_order
+from diptych.data.coco import CocoDataset, Split, repeated
+from diptych.data.order import sample_order
 from diptych.tasks.mask_rcnn import MaskRCNNSettings, MaskRCNNTask
 from diptych.training.loop import LoopSettings, Stage
 from diptych.training.optim import muon_and_adamw
