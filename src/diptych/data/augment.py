@@ -37,7 +37,9 @@ def training_example(
 
     Returns:
         the picture, float (3, size, size) in [0, 1], and its target: boxes float32 (n, 4) in its pixels,
-        labels int64 (n,), ``IGNORE`` for crowds, and masks uint8 (n, size, size).
+        labels int64 (n,), ``IGNORE`` for crowds and for what is cropped too far, and masks uint8
+        (n, size, size). Only the heads of Mask R-CNN know ``IGNORE``: its region proposals learn such boxes
+        as objects.
     """
     photo = dataset.photo(index)
     height, width = photo.shape[:2]
@@ -56,9 +58,7 @@ def training_example(
     boxes, labels, masks = dataset.instances(index, crowds=True)
     offset = np.array([place[1][0] - seen[1][0], place[0][0] - seen[0][0]] * 2, dtype=np.float32)
     moved = boxes * np.float32(factor) + offset
-    boxes = np.stack(
-        [moved[:, k].clip(place[1 - k % 2][0], place[1 - k % 2][1]) for k in range(4)], axis=1
-    )
+    boxes = np.stack([moved[:, k].clip(place[1 - k % 2][0], place[1 - k % 2][1]) for k in range(4)], axis=1)
     left = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
     whole = (moved[:, 2] - moved[:, 0]) * (moved[:, 3] - moved[:, 1])
     useful = ((boxes[:, 2:] - boxes[:, :2]) >= 4).all(axis=1)
@@ -79,9 +79,7 @@ def training_example(
     return picture, target
 
 
-def _window(
-    scaled: int, size: int, random: np.random.Generator
-) -> tuple[tuple[int, int], tuple[int, int]]:
+def _window(scaled: int, size: int, random: np.random.Generator) -> tuple[tuple[int, int], tuple[int, int]]:
     """Where a side of ``scaled`` pixels is cut (seen) and where that lands on the canvas (place)."""
     if scaled > size:
         start = int(random.integers(scaled - size + 1))
@@ -96,4 +94,4 @@ def _recolour(photo: np.ndarray, strength: float, random: np.random.Generator) -
     grey = photo @ np.array([0.299, 0.587, 0.114], dtype=np.float32)
     mean = grey.mean()
     coloured = (photo * saturation + (1 - saturation) * grey[..., None] - mean) * contrast + mean
-    return np.clip(coloured * brightness, 0, 255).astype(np.uint8)
+    return np.rint(np.clip(coloured * brightness, 0, 255)).astype(np.uint8)

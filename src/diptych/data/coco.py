@@ -17,12 +17,14 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from PIL import Image
 from pycocotools import mask as rle_masks
 from pycocotools.coco import COCO
+from pydantic import BaseModel, PositiveInt, StrictInt, ValidationError
 from torch import Tensor
 
-from diptych.errors import RecipeError
+from diptych.data.masks import to_rle
+from diptych.data.photos import read_pixels
+from diptych.errors import PictureError, RecipeError
 
 IGNORE = -1
 """Label of a crowd region: neither an example of a class nor of the background."""
@@ -30,22 +32,28 @@ IGNORE = -1
 Split = Literal["all", "train", "validation"]
 
 
+class _Category(BaseModel):
+    id: StrictInt
+    name: str
+
+
+class _Image(BaseModel):
+    id: StrictInt
+    file_name: str
+    width: PositiveInt
+    height: PositiveInt
+
+
+class _Labels(BaseModel):
+    images: list[_Image]
+    categories: list[_Category]
+    annotations: list[Any]
+
+
 def in_validation(file_name: str, fraction: float) -> bool:
     """Whether a photo belongs to the validation part, decided by a hash of its name alone."""
     digest = hashlib.sha256(file_name.encode()).digest()
     return int.from_bytes(digest[:4], "big") < fraction * 2**32
-
-
-def sample_order(seed: int, count: int, step: int, batch: int) -> list[int]:
-    """Indices (``batch`` of them, in ``range(count)``) of training step ``step``.
-
-    Every epoch is a fresh permutation of all indices; the result depends on the arguments alone, so a resumed
-    run sees exactly the pictures an uninterrupted one would have seen.
-    """
-    positions = range(step * batch, (step + 1) * batch)
-    epochs = {p // count for p in positions}
-    orders = {epoch: np.random.default_rng([seed, epoch]).permutation(count) for epoch in epochs}
-    return [int(orders[p // count][p % count]) for p in positions]
 
 
 class CocoDataset:
@@ -77,11 +85,10 @@ class CocoDataset:
     ) -> None:
         self.problems: list[str] = []
         content = _read_labels(Path(labels))
-        categories = sorted(content["categories"], key=lambda c: c["id"])
-        self.classes = tuple(str(c["name"]) for c in categories)
-        self._label_of = {c["id"]: k for k, c in enumerate(categories, start=1)}
-        self._categories = categories
-        chosen = [i for i in content["images"] if _chosen(i["file_name"], split, validation)][:limit]
+        categories = sorted(content.categories, key=lambda c: c.id)
+        self.classes = tuple(c.name for c in categories)
+        self._label_of = {c.id: k for k, c in enumerate(categories, start=1)}
+        chosen = [i for i in content.images if _chosen(i.file_name, split, validation)][:limit]
         with ThreadPoolExecutor() as pool:
             photos = list(pool.map(lambda entry: _decode(Path(folder), entry), chosen))
         self.problems += [p for p in photos if isinstance(p, str)]
@@ -90,15 +97,15 @@ class CocoDataset:
             raise RecipeError(f"{labels} names no photo that can be read from {folder}.")
         self._images = [entry for entry, _ in kept]
         self._photos = [photo for _, photo in kept]
-        self.ids: list[int] = [entry["id"] for entry in self._images]
-        self._instances = self._read_instances(content["annotations"])
+        self.ids = [entry.id for entry in self._images]
+        self._instances = self._read_instances(content.annotations)
 
     def __len__(self) -> int:
         return len(self._photos)
 
     def name(self, index: int) -> str:
         """File name of photo ``index``."""
-        return str(self._images[index]["file_name"])
+        return self._images[index].file_name
 
     def photo(self, index: int) -> np.ndarray:
         """Photo ``index``: uint8 (height, width, 3), sRGB. Shared: do not write into it."""
@@ -138,23 +145,25 @@ class CocoDataset:
         }
 
     def truth(self) -> COCO:
-        """The labels of the kept photos for pycocotools, crowds included; category ids are the labels 1..n."""
+        """The labels of the kept photos for pycocotools, with crowds; category ids are the labels 1..n."""
         annotations: list[dict[str, Any]] = []
         for image_id in self.ids:
             for instance in self._instances[image_id]:
                 x0, y0, x1, y1 = instance["box"]
-                annotations.append({
-                    "id": len(annotations) + 1,
-                    "image_id": image_id,
-                    "category_id": instance["label"],
-                    "bbox": [x0, y0, x1 - x0, y1 - y0],
-                    "area": float(instance["area"]),
-                    "iscrowd": instance["iscrowd"],
-                    "segmentation": instance["rle"],
-                })
+                annotations.append(
+                    {
+                        "id": len(annotations) + 1,
+                        "image_id": image_id,
+                        "category_id": instance["label"],
+                        "bbox": [x0, y0, x1 - x0, y1 - y0],
+                        "area": float(instance["area"]),
+                        "iscrowd": instance["iscrowd"],
+                        "segmentation": instance["rle"],
+                    }
+                )
         coco = COCO()
         coco.dataset = {
-            "images": self._images,
+            "images": [entry.model_dump() for entry in self._images],
             "annotations": annotations,
             "categories": [{"id": k, "name": name} for k, name in enumerate(self.classes, start=1)],
         }
@@ -162,18 +171,18 @@ class CocoDataset:
             coco.createIndex()
         return coco
 
-    def _read_instances(self, annotations: Sequence[dict[str, Any]]) -> dict[int, list[dict[str, Any]]]:
-        sizes = {i["id"]: (int(i["height"]), int(i["width"])) for i in self._images}
+    def _read_instances(self, annotations: Sequence[Any]) -> dict[int, list[dict[str, Any]]]:
+        sizes = {entry.id: (entry.height, entry.width) for entry in self._images}
         instances: dict[int, list[dict[str, Any]]] = defaultdict(list)
         for number, annotation in enumerate(annotations):
-            image_id = annotation.get("image_id")
-            if image_id not in sizes:
-                continue
             try:
-                instances[image_id].append(_read_instance(annotation, sizes[image_id], self._label_of))
-            except (KeyError, TypeError, ValueError, IndexError) as error:
-                which = annotation.get("id", f"number {number}")
-                self.problems.append(f"Annotation {which} of photo {image_id} was left out: {error}.")
+                image_id = annotation["image_id"]
+                if image_id in sizes:
+                    instances[image_id].append(_read_instance(annotation, sizes[image_id], self._label_of))
+            except (KeyError, TypeError, ValueError, OverflowError) as error:
+                which = annotation.get("id") if isinstance(annotation, dict) else None
+                reason = f"it lacks {error}" if isinstance(error, KeyError) else error
+                self.problems.append(f"Annotation {which or f'number {number}'} was left out: {reason}.")
         return instances
 
 
@@ -197,34 +206,37 @@ def _chosen(name: str, split: Split, validation: float) -> bool:
     return split == "all" or in_validation(name, validation) == (split == "validation")
 
 
-def _read_labels(path: Path) -> dict[str, Any]:
+def _read_labels(path: Path) -> _Labels:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        labels = _Labels.model_validate(json.loads(path.read_text(encoding="utf-8")))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise RecipeError(f"The labels {path} are not in COCO format: {where or 'file'}: {first['msg']}.") from None
     except (OSError, ValueError) as error:
         raise RecipeError(f"The labels {path} cannot be read: {error}.") from error
-    missing = {"images", "annotations", "categories"} - set(content if isinstance(content, dict) else ())
-    if missing:
-        raise RecipeError(f"The labels {path} are not in COCO format: {', '.join(sorted(missing))} missing.")
-    return content
+    for kind, entries in (("photos", labels.images), ("categories", labels.categories)):
+        if len({entry.id for entry in entries}) < len(entries):
+            raise RecipeError(f"Two {kind} in the labels {path} have the same id.")
+    return labels
 
 
-def _decode(folder: Path, entry: dict[str, Any]) -> np.ndarray | str:
-    name = entry["file_name"]
+def _decode(folder: Path, entry: _Image) -> np.ndarray | str:
     try:
-        with Image.open(folder / name) as picture:
-            photo = np.asarray(picture.convert("RGB"))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        return f"Photo {name} was left out: {error}."
-    if photo.shape[:2] != (entry["height"], entry["width"]):
-        return f"Photo {name} was left out: it is {photo.shape[1]}x{photo.shape[0]}, not as its labels say."
+        photo = read_pixels(folder / entry.file_name)
+    except PictureError as error:
+        return f"Photo {entry.file_name} was left out: {error}."
+    height, width = photo.shape[:2]
+    if (height, width) != (entry.height, entry.width):
+        return f"Photo {entry.file_name} was left out: it is {width}x{height}, not as its labels say."
     return photo
 
 
-def _read_instance(
-    annotation: dict[str, Any], size: tuple[int, int], label_of: dict[int, int]
-) -> dict[str, Any]:
+def _read_instance(annotation: dict[str, Any], size: tuple[int, int], label_of: dict[int, int]) -> dict[str, Any]:
     x, y, width, height = (float(v) for v in annotation["bbox"])
-    rle = _to_rle(annotation["segmentation"], size)
+    if not np.isfinite([x, y, width, height]).all():
+        raise ValueError("its box is not finite")
+    rle = to_rle(annotation["segmentation"], size)
     area = int(rle_masks.area(rle))
     crowd = int(annotation.get("iscrowd", 0))
     if not (width >= 1 and height >= 1 and (area >= 1 or crowd)):
@@ -238,18 +250,3 @@ def _read_instance(
         "area": float(annotation.get("area", area)),
         "rle": rle,
     }
-
-
-def _to_rle(segmentation: Any, size: tuple[int, int]) -> dict[str, Any]:
-    """Compressed RLE of a polygon list, an uncompressed RLE or a compressed one."""
-    height, width = size
-    if isinstance(segmentation, list):
-        if not segmentation or any(len(p) < 6 or len(p) % 2 for p in segmentation):
-            raise ValueError("a polygon needs at least three points")
-        return rle_masks.merge(rle_masks.frPyObjects(segmentation, height, width))
-    if tuple(segmentation["size"]) != size:
-        raise ValueError("its mask has not the size of the photo")
-    counts = segmentation["counts"]
-    if isinstance(counts, list):
-        return rle_masks.frPyObjects(segmentation, height, width)
-    return {"size": [height, width], "counts": counts.encode() if isinstance(counts, str) else counts}

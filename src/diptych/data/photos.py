@@ -10,30 +10,23 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from diptych.errors import RecipeError
+from diptych.data.order import sample_order
+from diptych.errors import PictureError, RecipeError
 
 SUFFIXES = {".avif", ".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 
 
-def drawn(seed: int, step: int, batch: int, total: int) -> list[int]:
-    """Indices of the samples of one step: consecutive pieces of one random permutation per epoch."""
-    start, indices = step * batch, []
-    for position in range(start, start + batch):
-        epoch, place = divmod(position, total)
-        indices.append(int(_permutation(seed, epoch, total)[place]))
-    return indices
+def read_pixels(path: Path) -> np.ndarray:
+    """RGB pixels of a photo, uint8 ``(H, W, 3)``.
 
-
-_permutations: dict[tuple[int, int, int], np.ndarray] = {}
-
-
-def _permutation(seed: int, epoch: int, total: int) -> np.ndarray:
-    key = (seed, epoch, total)
-    if key not in _permutations:
-        if len(_permutations) > 8:
-            _permutations.clear()
-        _permutations[key] = np.random.default_rng((seed, epoch)).permutation(total)
-    return _permutations[key]
+    Raises:
+        PictureError: saying why it cannot be read.
+    """
+    try:
+        with Image.open(path) as image:
+            return np.asarray(image.convert("RGB"))
+    except Exception as error:  # Pillow's readers raise nearly anything on damaged files
+        raise PictureError(str(error) or type(error).__name__) from error
 
 
 class Photos:
@@ -64,10 +57,9 @@ class Photos:
         """RGB pixels ``(H, W, 3)`` uint8, or None for a photo that cannot be read (named in ``broken``)."""
         if index not in self._pixels:
             try:
-                with Image.open(self.paths[index]) as image:
-                    self._pixels[index] = np.asarray(image.convert("RGB"))
-            except OSError as error:
-                self.broken[self.paths[index].name] = str(error)
+                self._pixels[index] = read_pixels(self.paths[index])
+            except PictureError as error:
+                self.broken[self.paths[index].relative_to(self.folder).as_posix()] = str(error)
                 self._pixels[index] = None
         return self._pixels[index]
 
@@ -76,16 +68,21 @@ class Photos:
 
         Returns:
             ``(batch, 3, size, size)`` float in 0..1, channels-last, randomly flipped and transposed. Photos
-            smaller than ``size`` are extended by reflection.
+            smaller than ``size`` are extended by reflection; another photo stands in for a broken one.
+
+        Raises:
+            RecipeError: if no photo can be read.
         """
         rng = np.random.default_rng((seed, step, 1))
-        crops = [self._crop(index, rng, size) for index in drawn(seed, step, batch, len(self.paths))]
+        crops = [self._crop(index, rng, size) for index in sample_order(seed, len(self.paths), step, batch)]
         stacked = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2)
         return stacked.float().div_(255)
 
     def _crop(self, index: int, rng: np.random.Generator, size: int) -> np.ndarray:
         pixels = self.pixels(index)
         while pixels is None:
+            if len(self.broken) == len(self.paths):
+                raise RecipeError(f"none of the photos under {self.folder} can be read")
             pixels = self.pixels(int(rng.integers(len(self.paths))))
         short = [max(0, size - side) for side in pixels.shape[:2]]
         if any(short):

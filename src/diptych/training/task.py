@@ -54,6 +54,8 @@ class TaskStage(Stage):
         torch.manual_seed(recipe.loop.seed)
         self.recipe = recipe
         self.data = CocoDataset(recipe.photos, recipe.labels, recipe.split, limit=recipe.limit or None)
+        for problem in self.data.problems:
+            print(problem)
         self.epoch = repeated(self.data, recipe.balance, recipe.loop.seed)
         self.model = MaskRCNNTask(MaskRCNNSettings(classes=self.data.classes, size=recipe.size))
         if recipe.imagenet:

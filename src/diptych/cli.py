@@ -1,0 +1,381 @@
+"""The command ``diptych``: parse, call, print.
+
+Errors are one line on stderr and exit code 1, or 2 where the command itself is wrong; 130 after Ctrl-C. Torch
+is imported only by the commands that run a network.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+import diptych
+from diptych.errors import DiptychError
+from diptych.files import Job, find_files, make_folder, plan_jobs, read_bytes, write_bytes
+
+
+class _Commands(TyperGroup):
+    """Commands whose errors are one line each."""
+
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        windows_expand_args: bool = True,
+        **extra: Any,
+    ) -> Any:
+        try:
+            code = super().main(args, prog_name, complete_var, False, windows_expand_args, **extra)
+        except DiptychError as error:
+            code = _complain(error)
+        except typer.TyperException as error:
+            code = _complain(error.format_message(), error.exit_code)
+        if standalone_mode:
+            sys.exit(code)
+        return code
+
+
+app = typer.Typer(
+    name="diptych",
+    cls=_Commands,
+    help="One small file, two views: an image codec for machines whose pictures a person can look at.",
+    invoke_without_command=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+
+
+def _checked_quality(value: float) -> float:
+    if not 0 <= value <= 100:
+        raise typer.BadParameter(f"the quality is a number from 0 to 100, not {value:g}")
+    return value
+
+
+def _checked_view(value: str) -> str:
+    from diptych.views import dial
+
+    try:
+        dial(value)
+    except DiptychError as error:
+        raise typer.BadParameter(str(error)) from None
+    return value
+
+
+Output = Annotated[
+    str | None,
+    typer.Option("-o", "--output", metavar="FILE|FOLDER", help="Where to write.", show_default="beside the input"),
+]
+Quality = Annotated[
+    float,
+    typer.Option(
+        "-q", "--quality", metavar="0..100", callback=_checked_quality, help="Higher is larger and better."
+    ),
+]
+Model = Annotated[
+    str | None,
+    typer.Option(metavar="FILE", help="A codec's .safetensors file.", show_default="the one in the package"),
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that exist already.")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="KEY=VALUE", help="Settings that replace those of the recipe.", show_default=False),
+]
+Recipe = Annotated[Path, typer.Argument(metavar="RECIPE", help="A YAML file.", show_default=False)]
+
+
+@app.callback()
+def main(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
+    if version:
+        _say(f"diptych {diptych.__version__}")
+    elif context.invoked_subcommand is None:
+        _say(context.get_help())
+
+
+@app.command()
+def encode(
+    photos: Annotated[
+        list[str], typer.Argument(metavar="PHOTO", help="Photos, folders, globs.", show_default=False)
+    ],
+    output: Output = None,
+    quality: Quality = 40,
+    model: Model = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Turn photos into .dip files.
+
+    EXIF orientation and colour profiles are applied.
+    A note names what a .dip file cannot keep, such as transparency.
+
+    \b
+    [bold]Examples[/bold]
+      diptych encode photo.jpg
+      diptych encode photo.jpg -q 25 -o small.dip
+      diptych encode 'holiday/**/*.jpg' scans/ -o compressed/
+    """
+    from diptych.images import READS, read_picture
+
+    jobs = plan_jobs(photos, output, READS, ".dip", overwrite)
+    codec = diptych.load(model)
+
+    def work(job: Job) -> str:
+        image, notes = read_picture(job.source)
+        data = codec.encode(image, quality)
+        make_folder(job.target.parent)
+        write_bytes(data, job.target, overwrite)
+        for note in notes:
+            _tell(f"note: {job.source}: {note}")
+        return f"{job.source} -> {job.target}: {_size(image.width, image.height, len(data))}"
+
+    _each({job.source: partial(work, job) for job in jobs})
+
+
+@app.command()
+def decode(
+    files: Annotated[
+        list[str], typer.Argument(metavar="FILE", help=".dip files, folders, globs.", show_default=False)
+    ],
+    output: Output = None,
+    view: Annotated[
+        str,
+        typer.Option(
+            metavar="machine|human|0..1", callback=_checked_view, help="Which view, or a blend of the two."
+        ),
+    ] = "human",
+    model: Model = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Turn .dip files into pictures, in the view for people or the one for machines.
+
+    The suffix of the output names the format; the default is PNG.
+
+    \b
+    [bold]Examples[/bold]
+      diptych decode photo.dip
+      diptych decode photo.dip --view machine -o seen.webp
+      diptych decode compressed/ -o pictures/ --view 0.5
+    """
+    from diptych.images import picture_format, write_picture
+
+    jobs = plan_jobs(files, output, {".dip"}, ".png", overwrite)
+    for job in jobs:
+        picture_format(job.target)
+    codec = diptych.load(model)
+
+    def work(job: Job) -> str:
+        data = read_bytes(job.source)
+        image = codec.decode(data, view)
+        make_folder(job.target.parent)
+        write_picture(image, job.target, overwrite)
+        return f"{job.source} -> {job.target}: view {view}, {_size(image.width, image.height, len(data))}"
+
+    _each({job.source: partial(work, job) for job in jobs})
+
+
+@app.command()
+def info(
+    files: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="FILE", help=".dip files, folders, globs.", show_default=False),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per line.")] = False,
+    model: Annotated[
+        bool, typer.Option("--model", help="Describe a codec instead: FILE, or the one in the package.")
+    ] = False,
+) -> None:
+    """Show what is in a .dip file, all checksums checked, or what a codec costs.
+
+    \b
+    [bold]Examples[/bold]
+      diptych info photo.dip
+      diptych info *.dip --json
+      diptych info --model
+    """
+    if model:
+        for path in files or [""]:
+            codec = diptych.load(path or None)
+            _say(_facts({"model_id": codec.model_id.hex(), **codec.complexity()}, as_json))
+        return
+    if not files:
+        raise typer.BadParameter("name a .dip file, or use --model")
+    _each({path: partial(_described, path, as_json) for path in find_files(files, {".dip"})})
+
+
+@app.command()
+def train(
+    stage: Annotated[str, typer.Argument(metavar="task|pixel|base|human", show_default=False)],
+    recipe: Recipe,
+    settings: Settings = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue from the last checkpoint.")] = False,
+) -> None:
+    """Train the machine (task), a codec (pixel), the codec for the machine (base) or the human view (human).
+
+    \b
+    [bold]Examples[/bold]
+      diptych train pixel recipes/pixel.yaml
+      diptych train pixel recipes/pixel.yaml --resume
+      diptych train human recipes/human.yaml loop.steps=2000
+    """
+    with _extra("train"):
+        from diptych.training import run
+
+        _say(f"wrote {run(stage, recipe, settings or [], resume)}")
+
+
+@app.command()
+def evaluate(recipe: Recipe, settings: Settings = None) -> None:
+    """Measure a codec on real files, beside JPEG and WebP.
+
+    \b
+    [bold]Examples[/bold]
+      diptych evaluate recipes/eval-kodak.yaml
+      diptych evaluate recipes/eval-voc.yaml limit=100
+    """
+    with _extra("eval"):
+        from diptych.evaluation import run
+
+        _say(f"wrote {run(recipe, settings or [])}")
+
+
+@app.command()
+def demo(
+    photo: Annotated[
+        Path | None,
+        typer.Argument(metavar="PHOTO", help="Your photo.", show_default="a cat that ships with the package"),
+    ] = None,
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="FOLDER", help="Where to write.")] = Path(
+        "diptych-demo"
+    ),
+    quality: Quality = 20,
+    model: Model = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Show everything on one photo: the .dip file, both views, what the machine sees, a report.
+
+    \b
+    [bold]Examples[/bold]
+      diptych demo
+      diptych demo photo.jpg -q 10 -o mine/
+    """
+    from diptych.demo import run, shipped_machine
+
+    result = run(photo, output, quality, diptych.load(model), shipped_machine(), overwrite)
+    for note in result.notes:
+        _tell(f"note: {note}")
+    for path in result.files:
+        _say(f"wrote {path}")
+    _say(f"open {result.files[-1]} in a browser")
+
+
+def _each(tasks: Mapping[Path, Callable[[], str]]) -> None:
+    """Run one task per file and print its line; go on after failures, and name them at the end."""
+    failures = []
+    with _progress(len(tasks)) as advance:
+        for source, task in tasks.items():
+            try:
+                _say(task())
+            except (DiptychError, MemoryError) as error:
+                message = str(error) or "not enough memory"
+                failures.append(message if str(source) in message else f"{source}: {message}")
+            advance()
+    for failure in failures:
+        _complain(failure)
+    if failures:
+        if len(tasks) > 1:
+            _complain(f"{len(failures)} of {len(tasks)} files failed")
+        raise typer.Exit(1)
+
+
+@contextmanager
+def _progress(total: int) -> Iterator[Callable[[], None]]:
+    """A progress bar on a terminal's stderr, if there is more than one file to wait for."""
+    if total < 2 or not sys.stderr.isatty():
+        yield lambda: None
+        return
+    from rich.console import Console
+    from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, redirect_stdout=sys.stdout.isatty()) as progress:
+        bar = progress.add_task("", total=total)
+        yield lambda: progress.advance(bar)
+
+
+@contextmanager
+def _extra(name: str) -> Iterator[None]:
+    """Say which extra is to be installed when one of its packages is missing."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package in ("", "diptych"):
+            raise
+        raise DiptychError(f"this needs the package '{package}': pip install 'diptych[{name}]'") from None
+
+
+def _described(path: Path, as_json: bool) -> str:
+    from diptych.bitstream import unpack
+
+    data = read_bytes(path)
+    header, payloads = unpack(data)
+    sections = [len(payload) for payload in payloads]
+    facts = {
+        "file": str(path),
+        "width": header.width,
+        "height": header.height,
+        "bytes": len(data),
+        "bpp": 8 * len(data) / (header.width * header.height),
+        "quality": header.quality,
+        "model_id": header.model_id.hex(),
+        "tile_side": header.tile,
+        "payload_bytes": sections,
+        "overhead_bytes": len(data) - sum(sections),
+        "checksums": "match",
+    }
+    return _facts(facts, as_json)
+
+
+def _facts(facts: Mapping[str, Any], as_json: bool) -> str:
+    if as_json:
+        return json.dumps(facts)
+    width = max(map(len, facts)) + 2
+    return "\n".join(f"{name:{width}}{_shown(value)}" for name, value in facts.items())
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(_shown, value))
+    return f"{value:,.4g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _size(width: int, height: int, length: int) -> str:
+    return f"{width} x {height}, {length:,} bytes, {8 * length / (width * height):.3f} bpp"
+
+
+def _say(text: str) -> None:
+    """Print on stdout, with a question mark for what the terminal cannot show."""
+    encoding = sys.stdout.encoding or "utf-8"
+    print(text.encode(encoding, "replace").decode(encoding), flush=True)
+
+
+def _tell(text: str) -> None:
+    print(f"diptych: {' '.join(text.split())}", file=sys.stderr)
+
+
+def _complain(error: object, code: int = 1) -> int:
+    _tell(f"error: {error}")
+    return code

@@ -1,0 +1,61 @@
+"""Masks of COCO labels, checked: a malformed one would crash pycocotools or decode to uninitialised memory."""
+
+from typing import Any
+
+import numpy as np
+from pycocotools import mask as rle_masks
+
+
+def to_rle(segmentation: Any, size: tuple[int, int]) -> dict[str, Any]:
+    """Compressed run lengths of a segmentation as COCO files store it.
+
+    Args:
+        segmentation: a list of polygons, or a dictionary of ``size`` and ``counts``, these either run lengths
+            or pycocotools' string of them.
+        size: height and width of the photo.
+
+    Raises:
+        ValueError: it is none of these, or does not fit the photo.
+        KeyError: ``size`` or ``counts`` is missing.
+    """
+    if isinstance(segmentation, list):
+        return _of_polygons(segmentation, size)
+    if not isinstance(segmentation, dict):
+        raise ValueError("its segmentation is neither polygons nor run lengths")
+    if list(segmentation["size"]) != list(size):
+        raise ValueError("its mask has not the size of the photo")
+    counts = segmentation["counts"]
+    runs = np.asarray(counts) if isinstance(counts, list) else _runs(counts)
+    if runs.ndim != 1 or runs.dtype.kind not in "iu" or (runs < 0).any() or runs.sum() != size[0] * size[1]:
+        raise ValueError("its run lengths do not cover the photo")
+    return rle_masks.frPyObjects({"size": list(size), "counts": runs.tolist()}, *size)
+
+
+def _of_polygons(polygons: list[Any], size: tuple[int, int]) -> dict[str, Any]:
+    if not polygons or any(len(p) < 6 or len(p) % 2 for p in polygons):
+        raise ValueError("a polygon needs at least three points")
+    points = np.concatenate([np.asarray(p, dtype=np.float64) for p in polygons])
+    if not (np.abs(points) <= 10 * max(size)).all():
+        raise ValueError("a polygon lies far outside the photo")
+    return rle_masks.merge(rle_masks.frPyObjects(polygons, *size))
+
+
+def _runs(text: Any) -> np.ndarray:
+    """Run lengths (int64) written in pycocotools' string.
+
+    A character is 48 + five bits of a number, lowest first, + 32 if more follow; the sign is that of the last
+    five bits. From the fourth number on they are differences to the number two before.
+    """
+    if not isinstance(text, str) or not text or not text.isascii():
+        raise ValueError("its run lengths are no string")
+    codes = np.frombuffer(text.encode(), dtype=np.uint8).astype(np.int64) - 48
+    ends = np.flatnonzero(codes & 32 == 0)
+    starts = np.concatenate([[0], ends[:-1] + 1])
+    if codes.min() < 0 or codes.max() > 63 or codes[-1] & 32 or (ends - starts).max() > 6:
+        raise ValueError("its run lengths are no string of pycocotools")
+    places = 5 * (np.arange(len(codes)) - np.repeat(starts, ends - starts + 1))
+    numbers = np.add.reduceat((codes & 31) << places, starts)
+    numbers -= np.where(codes[ends] & 16, 1 << (places[ends] + 5), 0)
+    numbers[1::2] = numbers[1::2].cumsum()
+    numbers[2::2] = numbers[2::2].cumsum()
+    return numbers
