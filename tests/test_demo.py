@@ -17,7 +17,7 @@ from diptych.cli import app
 from diptych.codec import Codec
 from diptych.demo import NO_MACHINE, psnr, run
 from diptych.demo.draw import Found, draw_detections, found_in
-from diptych.demo.page import _loupe
+from diptych.demo.page import detail
 from diptych.errors import DiptychError, ModelError, PictureError
 from diptych.views import Views
 from samples import picture
@@ -64,7 +64,7 @@ def demo(folder: Path, codec: Codec, photo: Path | None = None, task: Any = None
 
 def test_shipped_photo_without_a_machine(tmp_path: Path, codec: Codec) -> None:
     result = demo(tmp_path / "new" / "out", codec)
-    assert [path.name for path in result.files] == ["chelsea.dip", "machine.png", "human.png", "report.html"]
+    assert [path.name for path in result.files] == ["chelsea.dip", "machine.png", "human.png", "views.png", "report.html"]
     assert result.notes == [NO_MACHINE]
     assert {path.name for path in (tmp_path / "new" / "out").iterdir()} == {path.name for path in result.files}
     data = result.files[0].read_bytes()
@@ -180,11 +180,11 @@ def test_boxes_outside_the_picture_do_no_harm(box: tuple[float, float, float, fl
     assert draw_detections(Image.new("RGB", (30, 20)), [found]).size == (30, 20)
 
 
-def test_loupe_finds_the_difference() -> None:
+def testdetail_finds_the_difference() -> None:
     first = Image.new("RGB", (300, 200))
     second = first.copy()
     second.paste("white", (250, 150, 260, 160))
-    left, top, right, bottom = _loupe(first, second)
+    left, top, right, bottom = detail(first, second)
     assert left <= 250
     assert top <= 150
     assert right >= 260

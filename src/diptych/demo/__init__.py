@@ -18,6 +18,7 @@ from PIL import Image
 
 from diptych.demo.draw import Found, draw_detections, found_in
 from diptych.demo.page import Row, Story, report
+from diptych.demo.strip import side_by_side
 from diptych.errors import PictureError
 from diptych.evaluation.anchors import ANCHORS, at_bytes
 from diptych.evaluation.grid import grid_scores
@@ -72,7 +73,7 @@ def run(
     source = photo or Path(str(resources.files("diptych") / "assets" / "chelsea.jpg"))
     image, notes = read_picture(source)
     dip = folder / f"{source.stem}.dip"
-    names = ["machine.png", "human.png"]
+    names = ["machine.png", "human.png", "views.png"]
     names += ["machine-detections.png", "human-detections.png"] if task else []
     targets = [dip, *(folder / name for name in names), folder / "report.html"]
     for target in targets:
@@ -85,7 +86,7 @@ def run(
     rows = _rows(source, dip.name, image, machine, human, data)
     drawn = [_detections(row, task) for row in rows[:3]] if task else []
     story = Story(source.name, dip.name, image.size, len(data), quality, codec.model_id.hex(), rows, drawn)
-    pictures = [machine, human, *drawn[1:]]
+    pictures = [machine, human, side_by_side(rows[:3]), *drawn[1:]]
     contents = [data, *map(_png, pictures), report(story).encode()]
 
     make_folder(folder)

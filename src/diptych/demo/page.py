@@ -66,7 +66,7 @@ def report(story: Story) -> str:
     """The report as HTML, its pictures inside."""
     template = resources.files("diptych.demo") / "report.html"
     width, height = story.size
-    detail = _loupe(story.rows[1].picture, story.rows[2].picture)
+    square = detail(story.rows[1].picture, story.rows[2].picture)
     values = {
         "photo": escape(story.photo),
         "dip": escape(story.dip),
@@ -81,7 +81,7 @@ def report(story: Story) -> str:
         "ratio": _ratio(story),
         "cards": "".join(_card(row, story) for row in story.rows),
         "options": "".join(f"<option>{escape(row.name)}</option>" for row in story.rows),
-        "loupes": "".join(_figure(row.picture.crop(detail), row.name, "loupe") for row in story.rows),
+        "loupes": "".join(_figure(row.picture.crop(square), row.name, "loupe") for row in story.rows),
         "detections": _detections(story),
         "table": "".join(_table_row(row, story) for row in story.rows),
     }
@@ -134,7 +134,7 @@ def _number(value: float) -> str:
     return f"{value:.2f}" if math.isfinite(value) else "&ndash;"
 
 
-def _loupe(first: Image.Image, second: Image.Image) -> tuple[int, int, int, int]:
+def detail(first: Image.Image, second: Image.Image) -> tuple[int, int, int, int]:
     """The square in which two pictures of one size differ most."""
     difference = np.abs(np.asarray(first, np.int16) - np.asarray(second, np.int16)).sum(axis=2)
     height, width = difference.shape

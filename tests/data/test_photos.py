@@ -1,0 +1,104 @@
+"""Random crops of photos."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from diptych.data.photos import Photos
+from diptych.errors import RecipeError
+
+
+def coordinates(height: int, width: int, number: int) -> np.ndarray:
+    """A photo whose pixels name their place: (row, column, number of the photo)."""
+    rows, columns = np.mgrid[:height, :width]
+    return np.stack([rows, columns, np.full_like(rows, number)], axis=2).astype(np.uint8)
+
+
+def write(folder: Path, *photos: np.ndarray) -> Path:
+    for number, photo in enumerate(photos):
+        Image.fromarray(photo).save(folder / f"{number}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Photos:
+    folder = tmp_path_factory.mktemp("photos")
+    return Photos(write(folder, *(coordinates(50, 70, number) for number in range(4))))
+
+
+@given(seed=st.integers(0, 2**31), step=st.integers(0, 10**6))
+def test_crops_are_pieces_of_the_photos_flipped_or_turned(photos: Photos, seed: int, step: int) -> None:
+    crops = photos.crops(seed, step, 4, 32)
+    assert (crops.shape, crops.dtype) == ((4, 3, 32, 32), torch.float32)
+    assert crops.is_contiguous(memory_format=torch.channels_last)
+    for rows, columns, number in (crops * 255).round().int().numpy():
+        if (np.diff(rows, axis=0) == 0).all():
+            rows, columns = rows.T, columns.T
+        assert (np.diff(rows, axis=1) == 0).all()
+        assert (np.diff(columns, axis=0) == 0).all()
+        assert sorted(rows[:, 0]) == list(range(rows.min(), rows.min() + 32))
+        assert sorted(columns[0]) == list(range(columns.min(), columns.min() + 32))
+        assert np.unique(number).size == 1
+    assert torch.equal(crops, photos.crops(seed, step, 4, 32))
+
+
+def test_every_epoch_shows_every_photo(photos: Photos) -> None:
+    for epoch in range(3):
+        shown = torch.cat([photos.crops(5, 2 * epoch + half, 2, 8) for half in range(2)])
+        assert sorted((shown[:, 2, 0, 0] * 255).int().tolist()) == [0, 1, 2, 3]
+
+
+def test_crops_differ_between_steps_and_seeds(photos: Photos) -> None:
+    crops = [photos.crops(seed, step, 4, 32) for seed in range(2) for step in range(3)]
+    assert len({crop.numpy().tobytes() for crop in crops}) == 6
+
+
+@pytest.mark.parametrize(("height", "width"), [(20, 64), (64, 20), (3, 2), (1, 1)])
+def test_small_photos_are_extended_by_reflection(tmp_path: Path, height: int, width: int) -> None:
+    crops = Photos(write(tmp_path, coordinates(height, width, 9))).crops(0, 0, 1, 32)
+    rows, columns, _ = (crops[0] * 255).round().int().numpy()
+    if rows[0, 0] != rows[0, 1] or columns[0, 0] != columns[1, 0]:
+        rows, columns = rows.T, columns.T
+    assert (rows == rows[:, :1]).all()
+    assert (columns == columns[:1]).all()
+    assert (np.abs(np.diff(rows[:, 0])) <= 1).all()
+    assert (np.abs(np.diff(columns[0])) <= 1).all()
+    for side, seen in ((height, rows[:, 0]), (width, columns[0])):
+        assert len(set(seen)) == min(side, 32)
+
+
+def test_a_broken_photo_is_replaced_and_named(tmp_path: Path) -> None:
+    write(tmp_path, *(coordinates(40, 40, number) for number in range(3)))
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "1.png").write_bytes((tmp_path / "1.png").read_bytes()[:60])
+    (tmp_path / "2.png").write_bytes(b"no picture")
+    photos = Photos(tmp_path)
+    crops = [photos.crops(0, step, 4, 16) for step in range(3)]
+    shown = {int(number) for crop in crops for number in (crop[:, 2, 0, 0] * 255).round()}
+    assert shown == {0, 1}
+    assert sorted(photos.broken) == ["2.png", "deep/1.png"]
+    assert all(photos.broken.values())
+    again = Photos(tmp_path)
+    assert torch.equal(again.crops(0, 2, 4, 16), crops[2])
+
+
+def test_folders_without_a_usable_photo_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "text.txt").write_text("no photo")
+    with pytest.raises(RecipeError, match="no photos under"):
+        Photos(tmp_path)
+    (tmp_path / "a.png").write_bytes(b"no picture")
+    (tmp_path / "b.jpg").write_bytes(b"")
+    with pytest.raises(RecipeError, match="none of the photos"):
+        Photos(tmp_path).crops(0, 0, 1, 16)
+
+
+def test_limit_takes_the_first_photos(photos: Photos) -> None:
+    limited = Photos(photos.folder, limit=2)
+    assert [path.name for path in limited.paths] == ["0.png", "1.png"]
+    numbers = (limited.crops(0, 0, 4, 8)[:, 2, 0, 0] * 255).int().tolist()
+    assert sorted(numbers) == [0, 0, 1, 1]

@@ -1,0 +1,42 @@
+"""Two labelled pictures and an untrained machine, small enough for many tests."""
+
+import numpy as np
+import pytest
+import torch
+from samples import picture
+
+from diptych.data.coco import CocoDataset
+from diptych.tasks.mask_rcnn import MaskRCNNSettings, MaskRCNNTask
+from labels import rectangle, write_dataset
+
+SMALL = MaskRCNNSettings(
+    classes=("square", "round"),
+    size=64,
+    channels=8,
+    hidden=16,
+    mask_layers=(8,),
+    anchors=(8, 16, 32, 64),
+    proposals=20,
+    samples=8,
+)
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> CocoDataset:
+    """A photo with two objects and a crowd, one with one object, one with none."""
+    photos = [np.asarray(picture(64, 64, seed)) for seed in range(3)]
+    annotations = [
+        rectangle(4, 6, 30, 20),
+        rectangle(30, 30, 20, 24, category_id=7),
+        rectangle(40, 2, 20, 20, iscrowd=1),
+        rectangle(10, 10, 40, 40, image_id=2),
+    ]
+    folder = tmp_path_factory.mktemp("data")
+    return CocoDataset(folder, write_dataset(folder, photos, annotations))
+
+
+@pytest.fixture
+def machine() -> MaskRCNNTask:
+    """Untrained and frozen."""
+    torch.manual_seed(0)
+    return MaskRCNNTask(SMALL).requires_grad_(False)
