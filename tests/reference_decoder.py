@@ -41,7 +41,7 @@ def latents(data: bytes, arrays: Arrays) -> np.ndarray:
     corners = [(top, left) for top in range(0, height, side) for left in range(0, width, side)]
     for (top, left), payload in zip(corners, payloads, strict=True):
         part = plane[:, top : top + side, left : left + side]
-        part[...] = decode_tile(payload, *part.shape[1:], knot, arrays)
+        part[...] = decode_tile(payload, part.shape[1:], knot, arrays)
     return plane
 
 
@@ -164,8 +164,9 @@ def entropy_model() -> Iterator[str]:
         yield from (f"h_s.{layer}.weight", f"h_s.{layer}.bias")
 
 
-def decode_tile(payload: bytes, height: int, width: int, knot: int, arrays: Arrays) -> np.ndarray:
-    """Latents ``(M, height, width)`` of one tile, int64."""
+def decode_tile(payload: bytes, shape: tuple[int, ...], knot: int, arrays: Arrays) -> np.ndarray:
+    """Latents of one tile, int64: M channels of this height and width."""
+    height, width = shape
     rows = table_rows(arrays)
     coder = RangeDecoder(payload)
     places = np.ones((ceil(height, 4), ceil(width, 4)), np.int64)

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import diptych.codec as codec_module
+from diptych import geometry
 from diptych.bitstream import read_header, unpack
 from diptych.codec import Codec, load
 from diptych.errors import BitstreamError, DiptychError, ModelError
@@ -84,7 +85,7 @@ def test_windows_leave_no_seam(codec: Codec, monkeypatch: pytest.MonkeyPatch) ->
     image = picture(700, 500)
     whole = codec.encode(image, 80)
     view = np.asarray(codec.decode(whole)).astype(int)
-    monkeypatch.setattr(codec_module, "WINDOW", 16)
+    monkeypatch.setattr(geometry, "WINDOW", 16)
     assert np.abs(np.asarray(codec.decode(whole)).astype(int) - view).max() <= 1
     shifted = codec.latents(codec.encode(image, 80)).values - codec.latents(whole).values
     assert (shifted != 0).mean() < 1e-3
@@ -99,6 +100,40 @@ def test_large_pictures_are_coded_in_tiles(codec: Codec, monkeypatch: pytest.Mon
     assert unpack(data).header.tiles == 6
     tiled = np.asarray(codec.decode(data)).astype(float)
     assert np.abs(tiled - untiled).mean() < np.abs(untiled - np.asarray(image)).mean()
+
+
+@settings(deadline=None, max_examples=20)
+@given(data=st.data())
+def test_a_region_is_that_part_of_the_picture(codec: Codec, data: st.DataObject) -> None:
+    width, height = data.draw(st.integers(1, 200)), data.draw(st.integers(1, 200))
+    x, y = data.draw(st.integers(0, width - 1)), data.draw(st.integers(0, height - 1))
+    part = (x, y, data.draw(st.integers(1, width - x)), data.draw(st.integers(1, height - y)))
+    file = codec.encode(picture(width, height), 60)
+    whole = np.asarray(codec.decode(file)).astype(int)
+    region = np.asarray(codec.decode(file, region=part)).astype(int)
+    assert np.abs(region - whole[y : y + part[3], x : x + part[2]]).max() <= 1
+
+
+@pytest.mark.parametrize("region", [(0, 0, 0, 5), (-1, 0, 5, 5), (0, 0, 51, 5), (49, 39, 2, 1)])
+def test_regions_outside_the_picture_are_refused(codec: Codec, region: tuple[int, int, int, int]) -> None:
+    with pytest.raises(DiptychError, match="not inside the picture"):
+        codec.decode(codec.encode(picture(50, 40)), region=region)
+
+
+def test_a_region_needs_only_its_tiles(codec: Codec, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(codec_module, "ONE_TILE_PIXELS", 1000)
+    monkeypatch.setattr(codec_module, "TILE", 256)
+    data = codec.encode(picture(900, 600), 60)
+    whole = np.asarray(codec.decode(data)).astype(int)
+    region = np.asarray(codec.decode(data, region=(20, 30, 50, 40))).astype(int)
+    assert np.abs(region - whole[30:70, 20:70]).max() <= 1
+    read = codec.latents(data, (20, 30, 50, 40)).values
+    assert read[:, :16, :16].any()
+    assert not read[:, 16:].any()
+
+
+def test_verification_accepts_what_was_written(codec: Codec) -> None:
+    assert codec.encode(picture(70, 50), 55, verify=True) == codec.encode(picture(70, 50), 55)
 
 
 def test_files_of_another_codec_are_refused(codec: Codec, tmp_path) -> None:

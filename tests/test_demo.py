@@ -64,7 +64,13 @@ def demo(folder: Path, codec: Codec, photo: Path | None = None, task: Any = None
 
 def test_shipped_photo_without_a_machine(tmp_path: Path, codec: Codec) -> None:
     result = demo(tmp_path / "new" / "out", codec)
-    assert [path.name for path in result.files] == ["chelsea.dip", "machine.png", "human.png", "views.png", "report.html"]
+    assert [path.name for path in result.files] == [
+        "chelsea.dip",
+        "machine.png",
+        "human.png",
+        "views.png",
+        "report.html",
+    ]
     assert result.notes == [NO_MACHINE]
     assert {path.name for path in (tmp_path / "new" / "out").iterdir()} == {path.name for path in result.files}
     data = result.files[0].read_bytes()

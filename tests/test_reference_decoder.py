@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load_file
@@ -79,8 +80,8 @@ def crafted(codec: Codec, z: np.ndarray, y: np.ndarray) -> bytes:
     """A 16 x 16 picture with these symbols."""
     header = unpack(codec.encode(picture(16, 16), 50)).header
     hyper = codec.frozen.hyperprior
-    mean = hyper.prior_mean[5].double()[:, None, None]
-    tables = hyper.distributions(z[:, None, None] * 256 + mean)[1][:, 0, 0].numpy()
+    scaled = torch.from_numpy(z) * 256 + hyper.prior_mean[5]
+    tables = hyper.distributions(scaled.double()[:, None, None])[1][:, 0, 0].numpy()
     chunks = [(z, hyper.prior_index[5].numpy()), (y, tables)]
     return pack(Container(header, [encode(chunks, codec.frozen.tables)]))
 

@@ -5,14 +5,13 @@
     encode   picture ──g_a──> y ──h_a──> z ──> symbols of z, then of y ──range coder──> payload ──> .dip
     decode   .dip ──> payload ──> z ──h_s (integers)──> means, tables ──> y_hat ──g_s of a view──> picture
 
-The latents of the whole picture form one plane. Transforms run over windows of it with a margin as wide as
-their receptive field, so windows leave no seam; entropy coding runs over tiles that know nothing of each other.
+Transforms run over windows of the picture, entropy coding over tiles: see :mod:`diptych.geometry`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,19 +22,17 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from diptych import geometry
 from diptych.bitstream import SYMBOL_LIMIT, Container, Decoder, Header, encode, pack, unpack
 from diptych.errors import BitstreamError, DiptychError
+from diptych.geometry import Area
 from diptych.images import to_rgb
 from diptych.models import FrozenCodec, load_codec, load_view
 from diptych.nn.hyperprior import HYPER_STRIDE
 from diptych.nn.integer import ONE
-from diptych.nn.transforms import STRIDE, channels_last
+from diptych.nn.transforms import channels_last
 from diptych.views import Views, dial
 
-WINDOW = 128
-"""Side, in latents, of the windows in which the transforms run."""
-MARGIN = 8
-"""Latents of context around a window: no less than the receptive fields of ``g_a`` and ``g_s``."""
 TILE = 1024
 """Side, in pixels, of the tiles of pictures too large for one."""
 ONE_TILE_PIXELS = 2048 * 2048
@@ -49,10 +46,12 @@ class Latents(NamedTuple):
         values: ``(M, h, w)`` int32 in units of ``1 / ONE`` quantization steps: ``y_hat`` before its gain is
             undone, the same on every machine.
         header: of the file they came from.
+        wanted: the pixels to be decoded; latents far from them may be missing (zero).
     """
 
     values: NDArray[np.int32]
     header: Header
+    wanted: Area
 
 
 class Codec:
@@ -68,18 +67,20 @@ class Codec:
         self.views = views
         self.model_id = frozen.model_id
 
-    def encode(self, image: Any, quality: float = 40) -> bytes:
+    def encode(self, image: Any, quality: float = 40, verify: bool = False) -> bytes:
         """Code a picture.
 
         Args:
             image: PIL image, ``(H, W, 3)`` or ``(H, W)`` uint8 array, or ``(3, H, W)`` float tensor in 0..1.
             quality: 0 (smallest file) to 100, kept to 1/100.
+            verify: decode the file again and compare its latents with those that were meant.
 
         Returns:
             The bytes of a ``.dip`` file.
 
         Raises:
-            DiptychError: if the quality is out of range or ``image`` is not a picture.
+            DiptychError: if the quality is out of range, ``image`` is not a picture, or the file does not
+                verify.
         """
         if not 0 <= quality <= 100:
             raise DiptychError(f"the quality {quality:g} is outside 0 to 100")
@@ -88,29 +89,46 @@ class Codec:
         tile = 0 if height * width <= ONE_TILE_PIXELS else TILE
         header = Header(width, height, round(quality * 100) / 100, self.model_id, tile)
         y = self._analyze(pixels, header)
-        payloads = [self._encode_tile(y[:, rows, columns], header) for rows, columns in _tiles(header)]
-        return pack(Container(header, payloads))
+        coded = [self._encode_tile(y[:, *area], header) for area in geometry.tiles(header)]
+        data = pack(Container(header, [payload for payload, _ in coded]))
+        if verify:
+            self._verify(data, [values for _, values in coded])
+        return data
 
-    def decode(self, data: bytes, view: str | float = "machine") -> Image.Image:
+    def decode(
+        self, data: bytes, view: str | float = "machine", region: tuple[int, int, int, int] | None = None
+    ) -> Image.Image:
         """Decode one view of a file.
 
         Args:
             data: the bytes of a ``.dip`` file.
             view: ``machine``, ``human``, or a position from 0 (machine) to 1 (human).
+            region: x, y, width, height in pixels: decode only this part. Tiles that do not touch it are not
+                decoded.
 
         Raises:
             BitstreamError: if the file is damaged, foreign, too new, or of another model.
+            DiptychError: if the view or the region is impossible.
         """
-        return self.decode_views(data, [view])[0]
+        return self.decode_views(data, [view], region)[0]
 
-    def decode_views(self, data: bytes, views: Sequence[str | float]) -> list[Image.Image]:
+    def decode_views(
+        self,
+        data: bytes,
+        views: Sequence[str | float],
+        region: tuple[int, int, int, int] | None = None,
+    ) -> list[Image.Image]:
         """Decode several views of a file; its entropy-coded part is read once."""
         positions = [dial(view) for view in views]
-        latents = self.latents(data)
+        latents = self.latents(data, region)
         return [Image.fromarray(self._synthesize(latents, position)) for position in positions]
 
-    def latents(self, data: bytes) -> Latents:
+    def latents(self, data: bytes, region: tuple[int, int, int, int] | None = None) -> Latents:
         """The quantized latents of a file, exact on every machine.
+
+        Args:
+            data: the bytes of a ``.dip`` file.
+            region: read only the tiles that this part of the picture needs; latents of others are zero.
 
         Raises:
             BitstreamError: as :meth:`decode`.
@@ -121,11 +139,14 @@ class Codec:
             raise BitstreamError(
                 f"The file was written with codec {header.model_id.hex()}, this is codec {self.model_id.hex()}."
             )
-        channels = self.frozen.model.widths.latent
-        values = np.empty((channels, *_plane(header)), np.int32)
-        for (rows, columns), payload in zip(_tiles(header), container.payloads, strict=True):
-            values[:, rows, columns] = self._decode_tile(payload, header, rows, columns)
-        return Latents(values, header)
+        plane = geometry.plane(header)
+        wanted = geometry.region_of(region, header) if region else geometry.whole_picture(header)
+        needed = geometry.latents_of(wanted).grown(geometry.MARGIN, plane)
+        values = np.zeros((self.frozen.model.widths.latent, *plane.size), np.int32)
+        for area, payload in zip(geometry.tiles(header), container.payloads, strict=True):
+            if area.meets(needed):
+                values[:, *area] = self._decode_tile(payload, header, area)
+        return Latents(values, header, wanted)
 
     def complexity(self) -> dict[str, float]:
         """Parameters of each network and thousands of multiply-accumulates per pixel."""
@@ -133,68 +154,75 @@ class Codec:
 
         return complexity(self.frozen.model)
 
+    def _verify(self, data: bytes, tiles: Sequence[NDArray[np.int32]]) -> None:
+        read = self.latents(data)
+        for area, values in zip(geometry.tiles(read.header), tiles, strict=True):
+            if not np.array_equal(read.values[:, *area], values):
+                raise DiptychError("the file does not decode to what was encoded; it was not kept")
+
     @torch.inference_mode()
     def _analyze(self, pixels: NDArray[np.uint8], header: Header) -> NDArray[np.float32]:
         """Scaled latents ``(M, h, w)`` of the whole picture, window by window."""
         model, quality = self.frozen.model, _quality(header)
         gain = model.gains.gain(quality)
-        height, width = _plane(header)
-        y = np.empty((model.widths.latent, height, width), np.float32)
-        for inner, outer in _windows(height, width):
-            x = _patch(pixels, outer)
-            part = (model.g_a(x, quality) * gain)[0].numpy()
-            y[:, inner.rows, inner.columns] = part[:, *inner.relative_to(outer)]
+        plane = geometry.plane(header)
+        y = np.empty((model.widths.latent, *plane.size), np.float32)
+        for inner, outer in geometry.windows(plane, plane):
+            part = model.g_a(_patch(pixels, outer.in_pixels()), quality) * gain
+            y[:, *inner] = part[0, :, *inner.inside(outer)].numpy()
         return y
 
     @torch.inference_mode()
-    def _encode_tile(self, y: NDArray[np.float32], header: Header) -> bytes:
+    def _encode_tile(self, y: NDArray[np.float32], header: Header) -> tuple[bytes, NDArray[np.int32]]:
+        """Payload of a tile, and the latents ``(M, h, w)`` that a decoder will read from it."""
         model, hyper = self.frozen.model, self.frozen.hyperprior
         height, width = y.shape[1:]
         low, right = -height % HYPER_STRIDE, -width % HYPER_STRIDE
         padded = torch.nn.functional.pad(torch.from_numpy(y)[None], (0, right, 0, low), mode="replicate")
-        knot = _knot(header)
-        z_mean = hyper.prior_mean[knot].double()[:, None, None]
-        z = torch.round(model.h_a(padded)[0].double() - z_mean / ONE).clamp(1 - SYMBOL_LIMIT, SYMBOL_LIMIT - 1)
+        z_mean, z_tables = self._prior(header, height, width)
+        z = _symbols(model.h_a(padded)[0].double() - z_mean / ONE)
         mean, tables = hyper.distributions(z * ONE + z_mean)
         mean, tables = mean[:, :height, :width], tables[:, :height, :width]
-        symbols = torch.round(torch.from_numpy(y).double() - mean / ONE)
-        symbols = symbols.clamp(1 - SYMBOL_LIMIT, SYMBOL_LIMIT - 1)
-        z_tables = hyper.prior_index[knot][:, None, None].expand(z.shape)
-        return encode([(_flat(z), _flat8(z_tables)), (_flat(symbols), _flat8(tables))], self.frozen.tables)
+        symbols = _symbols(torch.from_numpy(y).double() - mean / ONE)
+        chunks = [(_flat(z, torch.int32), z_tables), (_flat(symbols, torch.int32), _flat(tables, torch.uint8))]
+        return encode(chunks, self.frozen.tables), (symbols * ONE + mean).to(torch.int32).numpy()
 
     @torch.inference_mode()
-    def _decode_tile(self, payload: bytes, header: Header, rows: slice, columns: slice) -> NDArray[np.int32]:
-        hyper = self.frozen.hyperprior
-        height, width = rows.stop - rows.start, columns.stop - columns.start
-        knot = _knot(header)
-        z_mean = hyper.prior_mean[knot].double()[:, None, None]
-        shape = (len(z_mean), math.ceil(height / HYPER_STRIDE), math.ceil(width / HYPER_STRIDE))
-        z_tables = hyper.prior_index[knot][:, None, None].expand(shape)
+    def _decode_tile(self, payload: bytes, header: Header, area: Area) -> NDArray[np.int32]:
+        height, width = area.size
+        z_mean, z_tables = self._prior(header, height, width)
         decoder = Decoder(payload, self.frozen.tables)
-        z = torch.from_numpy(decoder.read(_flat8(z_tables))).view(shape).double()
-        mean, tables = hyper.distributions(z * ONE + z_mean)
+        shape = (len(z_mean), math.ceil(height / HYPER_STRIDE), math.ceil(width / HYPER_STRIDE))
+        z = torch.from_numpy(decoder.read(z_tables)).view(shape).double()
+        mean, tables = self.frozen.hyperprior.distributions(z * ONE + z_mean)
         mean, tables = mean[:, :height, :width], tables[:, :height, :width]
-        symbols = decoder.read(_flat8(tables)).reshape(mean.shape)
+        symbols = decoder.read(_flat(tables, torch.uint8)).reshape(mean.shape)
         decoder.close()
         return symbols * ONE + mean.to(torch.int32).numpy()
 
+    def _prior(self, header: Header, height: int, width: int) -> tuple[Tensor, NDArray[np.uint8]]:
+        """Means ``(Nz, 1, 1)`` of a tile's hyper-latents in 1/ONE, and the table of each, flat."""
+        hyper = self.frozen.hyperprior
+        knot = (round(header.quality * 100) + 500) // 1000
+        count = math.ceil(height / HYPER_STRIDE) * math.ceil(width / HYPER_STRIDE)
+        return hyper.prior_mean[knot].double()[:, None, None], hyper.prior_index[knot].numpy().repeat(count)
+
     @torch.inference_mode()
     def _synthesize(self, latents: Latents, position: float) -> NDArray[np.uint8]:
-        """Pixels ``(H, W, 3)`` of one view, window by window."""
-        values, header = latents
-        quality = _quality(header)
+        """Pixels ``(H, W, 3)`` of the wanted part in one view, window by window."""
+        values, header, wanted = latents
+        quality, plane = _quality(header), geometry.plane(header)
         inverse = self.frozen.model.gains.inverse(quality) / ONE
-        pixels = np.empty((header.height, header.width, 3), np.uint8)
-        for inner, outer in _windows(*values.shape[1:]):
-            y_hat = torch.from_numpy(values[None, :, outer.rows, outer.columns]).float() * inverse
+        needed = geometry.latents_of(wanted)
+        covered = needed.in_pixels()
+        pixels = np.empty((*covered.size, 3), np.uint8)
+        for inner, outer in geometry.windows(needed, plane):
+            y_hat = torch.from_numpy(values[None, :, *outer]).float() * inverse
             y_hat = y_hat.contiguous(memory_format=torch.channels_last)
             x_hat = self.views.synthesize(y_hat, quality, position)[0]
-            rows, columns = inner.relative_to(outer)
-            x_hat = x_hat[:, _in_pixels(rows), _in_pixels(columns)].permute(1, 2, 0)
-            target = pixels[_in_pixels(inner.rows), _in_pixels(inner.columns)]
-            rounded = (x_hat * 255).round_().clamp_(0, 255).to(torch.uint8).numpy()
-            target[...] = rounded[: target.shape[0], : target.shape[1]]
-        return pixels
+            x_hat = x_hat[:, *inner.inside(outer).in_pixels()].permute(1, 2, 0)
+            pixels[*inner.in_pixels().inside(covered)] = (x_hat * 255).round_().clamp_(0, 255).byte().numpy()
+        return pixels[*wanted.inside(covered)]
 
 
 def load(model: str | Path | None = None, view: str | Path | None = None) -> Codec:
@@ -237,67 +265,22 @@ def as_pixels(image: Any) -> NDArray[np.uint8]:
     raise DiptychError("a picture is a PIL image, an (H, W, 3) uint8 array or a (3, H, W) float tensor")
 
 
-class _Window(NamedTuple):
-    rows: slice
-    columns: slice
-
-    def relative_to(self, outer: _Window) -> tuple[slice, slice]:
-        return (
-            slice(self.rows.start - outer.rows.start, self.rows.stop - outer.rows.start),
-            slice(self.columns.start - outer.columns.start, self.columns.stop - outer.columns.start),
-        )
-
-
-def _windows(height: int, width: int) -> Iterator[tuple[_Window, _Window]]:
-    """Windows that cover a plane, each alone and with its margin."""
-    for top in range(0, height, WINDOW):
-        for left in range(0, width, WINDOW):
-            low, right = min(top + WINDOW, height), min(left + WINDOW, width)
-            outer = _Window(
-                slice(max(top - MARGIN, 0), min(low + MARGIN, height)),
-                slice(max(left - MARGIN, 0), min(right + MARGIN, width)),
-            )
-            yield _Window(slice(top, low), slice(left, right)), outer
-
-
-def _tiles(header: Header) -> Iterator[tuple[slice, slice]]:
-    """Rows and columns, in latents, of every tile in reading order."""
-    height, width = _plane(header)
-    side = header.tile // STRIDE or max(height, width)
-    for top in range(0, height, side):
-        for left in range(0, width, side):
-            yield slice(top, min(top + side, height)), slice(left, min(left + side, width))
-
-
-def _plane(header: Header) -> tuple[int, int]:
-    return math.ceil(header.height / STRIDE), math.ceil(header.width / STRIDE)
-
-
-def _knot(header: Header) -> int:
-    return (round(header.quality * 100) + 500) // 1000
-
-
 def _quality(header: Header) -> Tensor:
     return torch.tensor([header.quality], dtype=torch.float32)
 
 
-def _patch(pixels: NDArray[np.uint8], window: _Window) -> Tensor:
-    """The window's pixels as ``(1, 3, H, W)`` in 0..1, the picture's border repeated up to whole latents."""
-    rows, columns = _in_pixels(window.rows), _in_pixels(window.columns)
-    part = pixels[rows, columns]
-    missing = (rows.stop - rows.start - part.shape[0], columns.stop - columns.start - part.shape[1])
-    part = np.pad(part, ((0, missing[0]), (0, missing[1]), (0, 0)), mode="edge")
+def _patch(pixels: NDArray[np.uint8], area: Area) -> Tensor:
+    """The area's pixels as ``(1, 3, H, W)`` in 0..1, the picture's border repeated up to whole latents."""
+    part = pixels[area.rows, area.columns]
+    height, width = area.size
+    part = np.pad(part, ((0, height - part.shape[0]), (0, width - part.shape[1]), (0, 0)), mode="edge")
     x = torch.from_numpy(part).permute(2, 0, 1)[None].float() / 255
     return x.contiguous(memory_format=torch.channels_last)
 
 
-def _in_pixels(latents: slice) -> slice:
-    return slice(latents.start * STRIDE, latents.stop * STRIDE)
+def _symbols(residual: Tensor) -> Tensor:
+    return torch.round(residual).clamp(1 - SYMBOL_LIMIT, SYMBOL_LIMIT - 1)
 
 
-def _flat(values: Tensor) -> NDArray[np.int32]:
-    return values.to(torch.int32).numpy().reshape(-1)
-
-
-def _flat8(values: Tensor) -> NDArray[np.uint8]:
-    return np.ascontiguousarray(values.numpy()).reshape(-1)
+def _flat(values: Tensor, kind: torch.dtype) -> NDArray[Any]:
+    return values.to(kind).numpy().reshape(-1)

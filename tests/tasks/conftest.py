@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 import torch
-from samples import picture
 
 from diptych.data.coco import CocoDataset
 from diptych.tasks.mask_rcnn import MaskRCNNSettings, MaskRCNNTask
 from labels import rectangle, write_dataset
+from samples import picture
 
 SMALL = MaskRCNNSettings(
     classes=("square", "round"),

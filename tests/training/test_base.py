@@ -1,0 +1,129 @@
+"""Training a codec for a machine: what comes out, and the handover from fidelity to the task."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from diptych.codec import load
+from diptych.errors import ModelError
+from diptych.models import load_codec
+from diptych.recipes import read_recipe
+from diptych.tasks.mask_rcnn import MaskRCNNSettings, MaskRCNNTask
+from diptych.training import run
+from diptych.training.base import BaseRecipe, BaseStage
+from samples import picture
+
+
+@pytest.fixture(scope="session")
+def machine_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small untrained machine."""
+    shape = {"channels": 8, "hidden": 16, "mask_layers": (8,), "anchors": (8, 16, 32, 64)}
+    torch.manual_seed(0)
+    machine = MaskRCNNTask(MaskRCNNSettings(classes=("square", "box"), size=64, proposals=20, samples=8, **shape))
+    path = tmp_path_factory.mktemp("machine") / "task.safetensors"
+    machine.save(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory: pytest.TempPathFactory, photos: Path, codec_file: Path, machine_file: Path) -> Path:
+    folder = tmp_path_factory.mktemp("base")
+    path = folder / "base.yaml"
+    path.write_text(
+        f"photos: {photos}\nlabels: {photos / 'labels.json'}\nstart: {codec_file}\ntask: {machine_file}\n"
+        f"batch: 2\ncrop: 64\nhandover: 0.4\n"
+        f"loop: {{out: {folder / 'out'}, steps: 2, threads: 1, precision: fp32, warmup: 1}}\n"
+    )
+    return path
+
+
+@pytest.fixture(scope="module")
+def settings_of(recipe: Path) -> BaseRecipe:
+    return read_recipe(recipe, BaseRecipe)
+
+
+def loss_at(stage: BaseStage, progress: float) -> float:
+    torch.manual_seed(7)
+    with torch.no_grad():
+        return float(stage.losses("codec", stage.batch(0, 0), progress)["loss"])
+
+
+def test_a_trained_codec_codes(recipe: Path, codec_file: Path, machine_file: Path) -> None:
+    machine = machine_file.read_bytes()
+    path = run("base", recipe)
+    codec = load(path)
+    for size in ((70, 50), (64, 128)):
+        decoded = codec.decode(codec.encode(picture(*size), quality=30))
+        assert decoded.size == size
+    before, after = (load_codec(p).model.state_dict() for p in (codec_file, path))
+    assert before.keys() == after.keys()
+    for part in ("g_a.", "g_s.", "h_a.", "h_s."):
+        assert any(not torch.equal(before[name], after[name]) for name in before if name.startswith(part)), part
+    assert machine_file.read_bytes() == machine
+    checkpoint = torch.load(path.with_name("checkpoint.pt"), weights_only=True)
+    assert checkpoint["model"].keys() == before.keys()
+    assert load_codec(path).metadata["stage"] == "base"
+
+
+def test_the_machine_reaches_the_codec_but_does_not_learn(settings_of: BaseRecipe) -> None:
+    stage = BaseStage(settings_of.model_copy(update={"mse_weight": (0.0, 0.0)}))
+    losses = stage.losses("codec", stage.batch(0, 0), 1.0)
+    assert all(torch.isfinite(loss) for loss in losses.values())
+    for name in ("task", "features"):
+        (gradient,) = torch.autograd.grad(losses[name], stage.model.g_a.down.weight, retain_graph=True)
+        assert gradient.abs().max() > 0, name
+    losses["loss"].backward()
+    assert all(p.grad is None for p in stage.task.parameters())
+
+
+@pytest.fixture(scope="module")
+def stage(settings_of: BaseRecipe) -> BaseStage:
+    return BaseStage(settings_of)
+
+
+@settings(max_examples=8, deadline=None)
+@given(share=st.floats(0, 1), after=st.floats(0.4, 1))
+def test_the_handover_is_linear_and_then_over(stage: BaseStage, share: float, after: float) -> None:
+    first, last = loss_at(stage, 0.0), loss_at(stage, 1.0)
+    assert first != last
+    assert loss_at(stage, 0.4 * share) == pytest.approx(first + share * (last - first), rel=1e-4)
+    assert loss_at(stage, after) == last
+
+
+def test_only_fidelity_counts_at_the_start_and_only_the_rest_at_the_end(settings_of: BaseRecipe) -> None:
+    def losses(progress: float, **weights: object) -> float:
+        return loss_at(BaseStage(settings_of.model_copy(update=weights)), progress)
+
+    plain = losses(0.0)
+    assert losses(0.0, task_weight=0.0, feature_weight=0.0, mse_weight=(1.0, 5.0)) == pytest.approx(plain)
+    assert losses(0.0, mse_weight=(2.0, 0.1)) > plain
+    late = losses(0.5)
+    assert losses(0.5, mse_weight=(9.0, 0.1)) == pytest.approx(late)
+    for more in ({"task_weight": 200.0}, {"feature_weight": 600.0}, {"mse_weight": (1.0, 0.2)}):
+        assert losses(0.5, **more) > late
+    assert losses(0.0, handover=0.0) == losses(1.0)
+
+
+def test_pictures_keep_their_colours(stage: BaseStage) -> None:
+    pictures, targets = stage.batch(0, 3)
+    assert pictures.shape == (2, 3, 64, 64)
+    assert len(targets) == 2
+    assert np.allclose((pictures * 255).round(), pictures * 255, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [("start=/nowhere.safetensors", "no weights file"), ("task=/nowhere.safetensors", "cannot be read")],
+)
+def test_missing_weights_are_named(recipe: Path, override: str, message: str) -> None:
+    with pytest.raises(ModelError, match=message):
+        run("base", recipe, [override])
+
+
+def test_a_codec_is_no_machine(recipe: Path, codec_file: Path) -> None:
+    with pytest.raises(ModelError, match="no task network"):
+        run("base", recipe, [f"task={codec_file}"])
