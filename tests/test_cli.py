@@ -69,6 +69,34 @@ def test_encode_then_decode(photo: Path, codec_file: Path, codec: Codec) -> None
     assert np.array_equal(np.asarray(Image.open(output)), np.asarray(codec.decode(data, "human")))
 
 
+def test_a_size_is_reached_from_below(tmp_path: Path, codec_file: Path) -> None:
+    picture(200, 150).save(tmp_path / "p.png")
+    arguments = ["encode", tmp_path / "p.png", "--verify", "--overwrite", "--model", codec_file]
+    assert run(*arguments, "--target-size", 3000).exit_code == 0
+    assert 2940 <= (tmp_path / "p.dip").stat().st_size <= 3000
+    assert run(*arguments, "--bpp", 0.5).exit_code == 0
+    assert 0.98 * 1875 <= (tmp_path / "p.dip").stat().st_size <= 1875
+
+
+def test_a_size_that_cannot_be_reached_is_said(tmp_path: Path, photo: Path, codec_file: Path) -> None:
+    assert "not enough" in fails("encode", photo, "--target-size", 30, "--model", codec_file)
+    assert not photo.with_suffix(".dip").exists()
+    result = run("encode", photo, "--bpp", 300, "--model", codec_file)
+    assert "no quality comes within 2 %" in result.stderr
+
+
+@pytest.mark.parametrize("arguments", [["--bpp", 1, "--target-size", 9], ["--bpp", 0], ["--target-size", -1]])
+def test_impossible_sizes(photo: Path, arguments: list[object]) -> None:
+    fails("encode", photo, *arguments, code=2)
+
+
+def test_decode_a_region(dip: Path, codec_file: Path, codec: Codec) -> None:
+    assert run("decode", dip, "--region", "10,5,20,12", "--model", codec_file).exit_code == 0
+    assert Image.open(dip.with_suffix(".png")).size == (20, 12)
+    assert "not inside" in fails("decode", dip, "--region", "40,5,20,12", "--overwrite", "--model", codec_file)
+    fails("decode", dip, "--region", "40,5", "--model", codec_file, code=2)
+
+
 @pytest.mark.parametrize("view", ["machine", "human", "0", "0.25", "1"])
 def test_every_view(dip: Path, codec_file: Path, codec: Codec, view: str) -> None:
     assert run("decode", dip, "--view", view, "--model", codec_file).exit_code == 0

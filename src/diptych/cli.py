@@ -7,12 +7,13 @@ is imported only by the commands that run a network.
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
 from typer.core import TyperGroup
@@ -20,6 +21,9 @@ from typer.core import TyperGroup
 import diptych
 from diptych.errors import DiptychError
 from diptych.files import Job, find_files, make_folder, plan_jobs, read_bytes, write_bytes
+
+
+Region = tuple[int, int, int, int]
 
 
 class _Commands(TyperGroup):
@@ -72,6 +76,12 @@ def _checked_view(value: str) -> str:
     return value
 
 
+def _checked_region(value: str | None) -> str | None:
+    if value is not None and not re.fullmatch(r"\d+,\d+,\d+,\d+", value):
+        raise typer.BadParameter(f"a region is X,Y,W,H in pixels, not '{value}'")
+    return value
+
+
 Output = Annotated[
     str | None,
     typer.Option("-o", "--output", metavar="FILE|FOLDER", help="Where to write.", show_default="beside the input"),
@@ -112,6 +122,17 @@ def encode(
     ],
     output: Output = None,
     quality: Quality = 40,
+    bpp: Annotated[
+        float | None,
+        typer.Option("--bpp", metavar="BITS", help="Bits per pixel to reach from below, instead of -q."),
+    ] = None,
+    target_size: Annotated[
+        int | None,
+        typer.Option("--target-size", metavar="BYTES", help="Bytes to reach from below, instead of -q."),
+    ] = None,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Decode each file and compare before it is put in place.")
+    ] = False,
     model: Model = None,
     overwrite: Overwrite = False,
 ) -> None:
@@ -124,16 +145,29 @@ def encode(
     [bold]Examples[/bold]
       diptych encode photo.jpg
       diptych encode photo.jpg -q 25 -o small.dip
+      diptych encode photo.jpg --target-size 20000 --verify
       diptych encode 'holiday/**/*.jpg' scans/ -o compressed/
     """
     from diptych.images import READS, read_picture
+    from diptych.ratecontrol import fit
 
+    if bpp is not None and target_size is not None:
+        raise typer.BadParameter("--bpp and --target-size exclude each other")
+    if (bpp is not None and not bpp > 0) or (target_size is not None and target_size < 1):
+        raise typer.BadParameter("a size is a number above 0")
     jobs = plan_jobs(photos, output, READS, ".dip", overwrite)
     codec = diptych.load(model)
 
     def work(job: Job) -> str:
         image, notes = read_picture(job.source)
-        data = codec.encode(image, quality)
+        target = target_size if bpp is None else int(bpp * image.width * image.height / 8)
+        if target is None:
+            data = codec.encode(image, quality, verify)
+        else:
+            fitted = fit(lambda q: codec.encode(image, q, verify), target)
+            data = fitted.data
+            if not fitted.reached:
+                _tell(f"note: {job.source}: no quality comes within 2 % of {target:,} bytes")
         make_folder(job.target.parent)
         write_bytes(data, job.target, overwrite)
         for note in notes:
@@ -155,6 +189,10 @@ def decode(
             metavar="machine|human|0..1", callback=_checked_view, help="Which view, or a blend of the two."
         ),
     ] = "human",
+    region: Annotated[
+        str | None,
+        typer.Option(metavar="X,Y,W,H", callback=_checked_region, help="Decode only this part, in pixels."),
+    ] = None,
     model: Model = None,
     overwrite: Overwrite = False,
 ) -> None:
@@ -167,17 +205,19 @@ def decode(
       diptych decode photo.dip
       diptych decode photo.dip --view machine -o seen.webp
       diptych decode compressed/ -o pictures/ --view 0.5
+      diptych decode map.dip --region 4096,2048,800,600 -o part.png
     """
     from diptych.images import picture_format, write_picture
 
     jobs = plan_jobs(files, output, {".dip"}, ".png", overwrite)
     for job in jobs:
         picture_format(job.target)
+    part = cast(Region | None, tuple(map(int, region.split(","))) if region else None)
     codec = diptych.load(model)
 
     def work(job: Job) -> str:
         data = read_bytes(job.source)
-        image = codec.decode(data, view)
+        image = codec.decode(data, view, part)
         make_folder(job.target.parent)
         write_picture(image, job.target, overwrite)
         return f"{job.source} -> {job.target}: view {view}, {_size(image.width, image.height, len(data))}"
@@ -278,6 +318,30 @@ def demo(
     for path in result.files:
         _say(f"wrote {path}")
     _say(f"open {result.files[-1]} in a browser")
+
+
+@app.command()
+def selftest() -> None:
+    """Check that this machine reads and writes files as the one on which the codec was made.
+
+    Files in the package are decoded and compared with what was encoded, with one thread and with many.
+
+    \b
+    [bold]Examples[/bold]
+      diptych selftest
+    """
+    from diptych.selftest import environment, run
+
+    codec = diptych.load()
+    checks = []
+    for check in run(codec):
+        _say(str(check))
+        checks.append(check)
+    failed = sum(check.problem is not None for check in checks)
+    _say(environment(codec))
+    _say(f"{len(checks) - failed} of {len(checks)} checks passed")
+    if failed:
+        raise typer.Exit(_complain("this machine does not decode as it should: please report the lines above"))
 
 
 def _each(tasks: Mapping[Path, Callable[[], str]]) -> None:

@@ -41,7 +41,7 @@ def ellipse() -> np.ndarray:
 def data(tmp_path_factory: pytest.TempPathFactory) -> CocoDataset:
     """A wide photo with one object, a square one with an object and a crowd, and one without labels."""
     folder = tmp_path_factory.mktemp("augment")
-    square = np.random.default_rng(0).integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8)
+    square = (np.random.default_rng(0).random((SIZE, SIZE, 3)) ** 8 * 256).astype(np.uint8)
     annotations = [
         rectangle(*BOX, image_id=1, segmentation=compressed(ellipse())),
         rectangle(8, 10, 20, 30, image_id=2, category_id=7),

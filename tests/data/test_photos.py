@@ -53,6 +53,12 @@ def test_every_epoch_shows_every_photo(photos: Photos) -> None:
         assert sorted((shown[:, 2, 0, 0] * 255).int().tolist()) == [0, 1, 2, 3]
 
 
+def test_all_eight_orientations_occur(tmp_path: Path) -> None:
+    photos = Photos(write(tmp_path, coordinates(16, 16, 0)))
+    corners = {tuple(photos.crops(0, step, 1, 16)[0, :2, 0, :2].flatten().tolist()) for step in range(80)}
+    assert len(corners) == 8
+
+
 def test_crops_differ_between_steps_and_seeds(photos: Photos) -> None:
     crops = [photos.crops(seed, step, 4, 32) for seed in range(2) for step in range(3)]
     assert len({crop.numpy().tobytes() for crop in crops}) == 6

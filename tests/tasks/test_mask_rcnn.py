@@ -95,6 +95,16 @@ def test_predictions_are_sorted_and_lie_in_the_picture(machine: MaskRCNNTask) ->
         assert 0 <= float(found["masks"].min()) <= float(found["masks"].max()) <= 1
 
 
+def test_nothing_is_found_in_threads(machine: MaskRCNNTask) -> None:
+    shapes = [(1, 64), (1, 1), (3, 192), (500, 2), (40, 60), (2, 126)]
+    found = machine.predict([torch.rand(3, *shape) for shape in shapes])
+    assert [each["masks"].shape[2:] for each in found] == shapes
+    assert [len(found[k]["scores"]) for k in (0, 2, 3)] == [0, 0, 0]
+    assert all(len(found[k]["scores"]) > 0 for k in (1, 4))
+    assert found[0].keys() == found[1].keys()
+    assert machine.predict([]) == []
+
+
 def test_predictions_do_not_depend_on_chance_or_on_losses(data: CocoDataset, machine: MaskRCNNTask) -> None:
     images = list(pictures(data))
     before = machine.predict(images)

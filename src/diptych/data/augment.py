@@ -94,4 +94,4 @@ def _recolour(photo: np.ndarray, strength: float, random: np.random.Generator) -
     grey = photo @ np.array([0.299, 0.587, 0.114], dtype=np.float32)
     mean = grey.mean()
     coloured = (photo * saturation + (1 - saturation) * grey[..., None] - mean) * contrast + mean
-    return np.rint(np.clip(coloured * brightness, 0, 255)).astype(np.uint8)
+    return np.clip(coloured * brightness, 0, 255).astype(np.uint8)

@@ -205,12 +205,20 @@ class MaskRCNNTask(nn.Module):
     def predict(self, images: Sequence[Tensor]) -> list[dict[str, Tensor]]:
         """Detections in each picture (float (3, H, W) in [0, 1]), best first.
 
+        In a picture so thin that nothing of its short side would be left at ``size``, nothing is found.
+
         Returns:
             per picture boxes float (n, 4) in its pixels, labels int64 (n,), scores float (n,) in [0, 1],
             masks float (n, 1, H, W) in [0, 1].
         """
         self.net.eval()
-        return cast(list[dict[str, Tensor]], self.net(list(images)))
+        usable = [image for image in images if not self._too_thin(image)]
+        found = iter(cast(list[dict[str, Tensor]], self.net(usable) if usable else []))
+        return [_nothing(image) if self._too_thin(image) else next(found) for image in images]
+
+    def _too_thin(self, image: Tensor) -> bool:
+        short, long = sorted(image.shape[1:])
+        return long > short and long >= self.settings.size * short
 
     def score(self, predictions: Iterable[dict[str, Tensor]], dataset: CocoDataset) -> dict[str, float]:
         """COCO average precision, 0 to 1: ``AP``, ``AP50`` of masks, ``box_AP``, ``box_AP50`` of boxes."""
@@ -316,6 +324,16 @@ def _renamed(weights: dict[str, Tensor], wanted: dict[str, Tensor]) -> dict[str,
         if tensor.shape != expected.shape or old.rsplit(".")[-1] != new.rsplit(".")[-1]:
             raise ModelError(f"The ImageNet weights are not those of EfficientNet-Lite0: {old} is not {new}.")
     return renamed
+
+
+def _nothing(image: Tensor) -> dict[str, Tensor]:
+    """What ``predict`` returns for a picture without detections."""
+    return {
+        "boxes": image.new_zeros(0, 4),
+        "labels": image.new_zeros(0, dtype=torch.int64),
+        "scores": image.new_zeros(0),
+        "masks": image.new_zeros(0, 1, *image.shape[1:]),
+    }
 
 
 def _coco_results(image_id: int, found: dict[str, Tensor]) -> list[dict[str, Any]]:
