@@ -3,11 +3,11 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from samples import picture
 
 from diptych.codec import Codec
 from diptych.errors import DiptychError
 from diptych.ratecontrol import fit
+from samples import picture
 
 
 @settings(deadline=None)

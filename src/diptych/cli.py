@@ -22,7 +22,6 @@ import diptych
 from diptych.errors import DiptychError
 from diptych.files import Job, find_files, make_folder, plan_jobs, read_bytes, write_bytes
 
-
 Region = tuple[int, int, int, int]
 
 

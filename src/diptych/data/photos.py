@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from functools import cached_property
 from pathlib import Path
 
@@ -27,6 +28,9 @@ def read_pixels(path: Path) -> np.ndarray:
             return np.asarray(image.convert("RGB"))
     except Exception as error:  # Pillow's readers raise nearly anything on damaged files
         raise PictureError(str(error) or type(error).__name__) from error
+
+
+_log = logging.getLogger(__name__)
 
 
 class Photos:
@@ -59,7 +63,9 @@ class Photos:
             try:
                 self._pixels[index] = read_pixels(self.paths[index])
             except PictureError as error:
-                self.broken[self.paths[index].relative_to(self.folder).as_posix()] = str(error)
+                name = self.paths[index].relative_to(self.folder).as_posix()
+                self.broken[name] = str(error)
+                _log.warning("%s was left out: %s", name, error)
                 self._pixels[index] = None
         return self._pixels[index]
 

@@ -34,7 +34,7 @@ class LoopSettings(BaseModel):
 
     out: Path = Field(description="folder of checkpoints, logs and the exported weights")
     steps: int = Field(gt=0)
-    seed: int = 0
+    seed: int = Field(default=0, ge=0)
     lr: float = Field(default=2e-3, gt=0)
     warmup: int = Field(default=50, ge=0, description="steps of linear warm-up")
     decay: float = Field(default=0.4, ge=0, le=1, description="last part of the run in which lr falls to zero")

@@ -1,0 +1,140 @@
+"""Decode the same files under many settings and count latents that differ.
+
+    python benchmarks/portability.py ../shared/data/kodak --out results/portability.json
+    python benchmarks/portability.py ../shared/data/kodak --python other-venv/bin/python   # another torch version
+
+One process encodes; every other setting is a process of its own, so that thread counts, instruction sets and
+library switches are those of a fresh start. ``--model`` takes a codec file, the shipped one is the default.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import hashlib
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+SETTINGS: dict[str, dict[str, str]] = {
+    "as encoded": {},
+    "1 thread": {"OMP_NUM_THREADS": "1"},
+    "2 threads": {"OMP_NUM_THREADS": "2"},
+    "4 threads": {"OMP_NUM_THREADS": "4"},
+    "ATen default": {"ATEN_CPU_CAPABILITY": "default"},
+    "ATen AVX2": {"ATEN_CPU_CAPABILITY": "avx2"},
+    "ATen AVX-512": {"ATEN_CPU_CAPABILITY": "avx512"},
+    "oneDNN SSE4.1": {"ONEDNN_MAX_CPU_ISA": "SSE41"},
+    "oneDNN AVX2": {"ONEDNN_MAX_CPU_ISA": "AVX2"},
+    "oneDNN AVX-512": {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE"},
+    "MKL AVX2": {"MKL_ENABLE_INSTRUCTIONS": "AVX2"},
+    "MKL conditional reproducibility": {"MKL_CBWR": "COMPATIBLE"},
+    "no mkldnn": {"DIPTYCH_TRY": "no-mkldnn"},
+    "bf16 transforms": {"DIPTYCH_TRY": "bf16"},
+    "default dtype float64": {"DIPTYCH_TRY": "float64"},
+    "contiguous layout": {"DIPTYCH_TRY": "contiguous"},
+}
+
+
+def pictures(folder: Path, count: int) -> list[Image.Image]:
+    """``count`` pictures of odd sizes: crops of the photos in ``folder``, every fifth one synthetic."""
+    rng = np.random.default_rng(0)
+    photos = [Image.open(path).convert("RGB") for path in sorted(folder.iterdir())]
+    made = []
+    for number in range(count):
+        width, height = (int(side) for side in np.exp(rng.uniform(0, np.log(320), 2)).round())
+        if number % 5 == 4:
+            scale = rng.choice([1, 4, 64])
+            noise = rng.integers(0, 256, (-(-height // scale), -(-width // scale), 3), dtype=np.uint8)
+            made.append(Image.fromarray(noise.repeat(scale, 0).repeat(scale, 1)[:height, :width]))
+        else:
+            photo = photos[number % len(photos)]
+            left, top = (int(rng.integers(a - b + 1)) for a, b in zip(photo.size, (width, height), strict=True))
+            made.append(photo.crop((left, top, left + width, top + height)))
+    return made
+
+
+def encode(folder: Path, photos: Path, count: int, model: str | None) -> None:
+    """Write ``count`` files into ``folder``, and the hash of the latents that each was made of."""
+    import diptych
+
+    codec = diptych.load(model)
+    qualities = np.random.default_rng(1).uniform(0, 100, count).round(2)
+    hashes = {}
+    for number, (image, quality) in enumerate(zip(pictures(photos, count), qualities, strict=True)):
+        data = codec.encode(image, float(quality), verify=True)
+        (folder / f"{number:05}.dip").write_bytes(data)
+        hashes[f"{number:05}.dip"] = _hash(codec, data)
+    (folder / "hashes.json").write_text(json.dumps(hashes))
+
+
+def decode(folder: Path, model: str | None) -> dict[str, Any]:
+    """Count the files of ``folder`` whose latents are not those that were encoded."""
+    import torch
+
+    import diptych
+
+    attempt = os.environ.get("DIPTYCH_TRY", "")
+    torch.backends.mkldnn.enabled = attempt != "no-mkldnn"  # type: ignore[assignment]
+    if attempt == "float64":
+        torch.set_default_dtype(torch.float64)
+    codec = diptych.load(model)
+    if attempt == "contiguous":
+        codec.frozen.model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    bf16 = torch.autocast("cpu", torch.bfloat16) if attempt == "bf16" else contextlib.nullcontext()
+    expected = json.loads((folder / "hashes.json").read_text())
+    with bf16:
+        wrong = [name for name, value in expected.items() if _hash(codec, (folder / name).read_bytes()) != value]
+    return {
+        "files": len(expected),
+        "mismatches": len(wrong),
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+        "capability": torch.backends.cpu.get_cpu_capability(),
+    }
+
+
+def _hash(codec: Any, data: bytes) -> str:
+    return hashlib.sha256(codec.latents(data).values.astype("<i4").tobytes()).hexdigest()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("photos", type=Path, help="folder of photos to cut crops from")
+    parser.add_argument("--count", type=int, default=1000)
+    parser.add_argument("--model", help="codec file; the shipped one if not given")
+    parser.add_argument("--python", action="append", default=[], help="further interpreters to decode with")
+    parser.add_argument("--out", type=Path, help="JSON file of the outcome")
+    parser.add_argument("--decode", action="store_true", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.decode:
+        print(json.dumps(decode(arguments.photos, arguments.model)))
+        return
+    rows = {}
+    with tempfile.TemporaryDirectory() as name:
+        encode(Path(name), arguments.photos, arguments.count, arguments.model)
+        tries = [(label, sys.executable, env) for label, env in SETTINGS.items()]
+        tries += [(f"interpreter {number + 1}", python, {}) for number, python in enumerate(arguments.python)]
+        for label, python, env in tries:
+            command = [python, __file__, name, "--decode"]
+            command += ["--model", arguments.model] if arguments.model else []
+            done = subprocess.run(command, env=os.environ | env, capture_output=True, text=True)
+            failed = done.returncode != 0
+            rows[label] = {"error": done.stderr} if failed else json.loads(done.stdout.splitlines()[-1])
+            print(f"{label:34} {rows[label]}", flush=True)
+    if arguments.out:
+        found = {"machine": platform.machine(), "python": platform.python_version(), "settings": rows}
+        arguments.out.write_text(json.dumps(found, indent=1) + "\n")
+    sys.exit(any(row.get("mismatches", 1) for row in rows.values()))
+
+
+if __name__ == "__main__":
+    main()
