@@ -12,7 +12,8 @@ from safetensors.numpy import load_file
 
 import diptych.codec as codec_module
 import reference_decoder as reference
-from diptych.bitstream import SYMBOL_LIMIT, Container, encode, pack, unpack
+from bitstream.reference_coder import RangeEncoder, encode_chunk
+from diptych.bitstream import SYMBOL_LIMIT, Container, Header, encode, pack, unpack
 from diptych.codec import Codec
 from diptych.errors import BitstreamError
 from samples import picture
@@ -76,14 +77,13 @@ def test_tiles(
     assert agree(codec, arrays, data)
 
 
-def crafted(codec: Codec, z: np.ndarray, y: np.ndarray) -> bytes:
+def chunks_of(codec: Codec, z: list[int], y: list[int]) -> tuple[Header, list[tuple[np.ndarray, np.ndarray]]]:
     """A 16 x 16 picture with these symbols."""
     header = unpack(codec.encode(picture(16, 16), 50)).header
     hyper = codec.frozen.hyperprior
-    scaled = torch.from_numpy(z) * 256 + hyper.prior_mean[5]
+    scaled = torch.tensor(z) * 256 + hyper.prior_mean[5]
     tables = hyper.distributions(scaled.double()[:, None, None])[1][:, 0, 0].numpy()
-    chunks = [(z, hyper.prior_index[5].numpy()), (y, tables)]
-    return pack(Container(header, [encode(chunks, codec.frozen.tables)]))
+    return header, [(np.array(z, np.int32), hyper.prior_index[5].numpy()), (np.array(y, np.int32), tables)]
 
 
 symbols = st.one_of(st.integers(-3, 3), st.integers(1 - SYMBOL_LIMIT, SYMBOL_LIMIT - 1))
@@ -92,7 +92,23 @@ symbols = st.one_of(st.integers(-3, 3), st.integers(1 - SYMBOL_LIMIT, SYMBOL_LIM
 @settings(deadline=None, max_examples=40)
 @given(z=st.lists(symbols, min_size=8, max_size=8), y=st.lists(symbols, min_size=12, max_size=12))
 def test_any_symbols(codec: Codec, arrays: reference.Arrays, z: list[int], y: list[int]) -> None:
-    assert agree(codec, arrays, crafted(codec, np.array(z, np.int32), np.array(y, np.int32)))
+    header, chunks = chunks_of(codec, z, y)
+    assert agree(codec, arrays, pack(Container(header, [encode(chunks, codec.frozen.tables)])))
+
+
+@pytest.mark.parametrize(("beyond", "accepted"), [(0, True), (1, False)])
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("chunk", [0, 1])
+def test_symbols_at_and_beyond_the_limit(
+    codec: Codec, arrays: reference.Arrays, beyond: int, accepted: bool, sign: int, chunk: int
+) -> None:
+    numbers = [[0] * 8, [0] * 12]
+    numbers[chunk][0] = sign * (SYMBOL_LIMIT - 1 + beyond)
+    header, chunks = chunks_of(codec, *numbers)
+    coder = RangeEncoder()
+    for symbols, tables in chunks:
+        encode_chunk(coder, symbols.tolist(), tables.tolist(), reference.table_rows(arrays))
+    assert agree(codec, arrays, pack(Container(header, [coder.finish()]))) == accepted
 
 
 @settings(deadline=None, max_examples=100)
