@@ -18,7 +18,7 @@ from diptych.codec import Codec
 from diptych.errors import DiptychError
 from samples import picture
 
-COMMANDS = ("encode", "decode", "info", "train", "evaluate", "demo")
+COMMANDS = ("encode", "decode", "info", "train", "evaluate", "demo", "selftest")
 
 
 @pytest.fixture

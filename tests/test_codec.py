@@ -11,7 +11,15 @@ from diptych import geometry
 from diptych.bitstream import read_header, unpack
 from diptych.codec import Codec, load
 from diptych.errors import BitstreamError, DiptychError, ModelError
-from diptych.models import load_codec, load_model, load_view, save_model, save_view
+from diptych.models import (
+    load_codec,
+    load_model,
+    load_view,
+    read_tensors,
+    save_model,
+    save_view,
+    write_tensors,
+)
 from samples import SMALL, lively_model, picture
 
 
@@ -189,3 +197,27 @@ def test_unusable_model_files_are_refused(tmp_path, content: bytes) -> None:
         load(path)
     with pytest.raises(ModelError, match="there is no weights file"):
         load(tmp_path / "missing.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [
+        ("prior.index", torch.full((11, 8), 64, dtype=torch.uint8)),
+        ("prior.mean", torch.zeros(11, 8)),
+        ("prior.mean", torch.zeros(10, 8, dtype=torch.int32)),
+        ("h_s.0.weight", torch.zeros(8, 9)),
+        ("h_s.3.bias", torch.zeros(3, dtype=torch.int32)),
+        ("tables.half_width", torch.zeros(64, dtype=torch.int32)),
+        ("g_a.front.weight", torch.zeros(1, dtype=torch.float16)),
+        ("gains.log_inverse", None),
+    ],
+)
+def test_inconsistent_model_files_are_refused(codec_file, tmp_path, name: str, wrong: torch.Tensor | None) -> None:
+    tensors, metadata = read_tensors(codec_file, "diptych-codec-1")
+    if wrong is None:
+        del tensors[name]
+    else:
+        tensors[name] = wrong
+    write_tensors(tmp_path / "m.safetensors", tensors, metadata)
+    with pytest.raises(ModelError):
+        load(tmp_path / "m.safetensors")

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from diptych.bitstream.tables import SymbolTables, gaussian_tables
 from diptych.errors import ModelError
-from diptych.nn.hyperprior import INDEX_GAIN, FrozenHyperprior
+from diptych.nn.hyperprior import INDEX_GAIN, LEVELS, FrozenHyperprior
 from diptych.nn.integer import ACTIVATION_BITS, ONE, WEIGHT_BITS, IntegerLayer
 from diptych.nn.model import CodecModel
 from diptych.nn.transforms import Widths
@@ -31,6 +31,11 @@ CODEC_FORMAT = "diptych-codec-1"
 VIEW_FORMAT = "diptych-view-1"
 _HALF = ("g_a.", "g_s.", "h_a.")
 _LAYERS = 9
+_DECIDES_LATENTS = sorted(
+    ["gains.log_inverse", "prior.index", "prior.mean", "tables.frequencies", "tables.half_width"]
+    + [f"h_s.{number}.{part}" for number in range(_LAYERS) for part in ("weight", "bias")]
+)
+"""What a model id is the hash of, in this order."""
 
 
 class FrozenCodec(NamedTuple):
@@ -155,7 +160,12 @@ def _frozen(tensors: Mapping[str, Tensor]) -> FrozenHyperprior:
         if weight.dtype != torch.int16 or bias.dtype != torch.int32 or weight.shape[:1] != bias.shape:
             raise ValueError(f"layer {number} of h_s has the wrong type or shape")
         layers.append(IntegerLayer(weight.int(), bias))
-    frozen = FrozenHyperprior(layers, tensors["prior.mean"], tensors["prior.index"])
+    mean, index = tensors["prior.mean"], tensors["prior.index"]
+    if mean.dtype != torch.int32 or index.dtype != torch.uint8 or mean.shape != index.shape:
+        raise ValueError("the prior of the hyper-latents has the wrong type or shape")
+    if int(index.max()) >= LEVELS:
+        raise ValueError(f"the prior of the hyper-latents names a table beyond {LEVELS - 1}")
+    frozen = FrozenHyperprior(layers, mean, index)
     frozen.check()
     return frozen
 
@@ -176,9 +186,8 @@ def _float_hyperprior(frozen: FrozenHyperprior) -> dict[str, Tensor]:
 
 def _model_id(tensors: Mapping[str, Tensor]) -> bytes:
     digest = hashlib.sha256()
-    for name in sorted(tensors):
-        if name.startswith(("h_s.", "prior.", "tables.", "gains.log_inverse")):
-            array = tensors[name].numpy()
-            digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
-            digest.update(array.tobytes())
+    for name in _DECIDES_LATENTS:
+        array = tensors[name].numpy()
+        digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
+        digest.update(array.tobytes())
     return digest.digest()[:4]
