@@ -106,6 +106,11 @@ class BaseStage(Stage):
         distances = [_relative_distance(wanted[level], seen[level]) for level in wanted]
         return torch.stack(distances).mean(0), torch.stack(list(losses.values())).sum()
 
+    def pictures(self) -> dict[str, Tensor]:
+        x = self.batch(0, 0)[0][:2].to(next(self.model.parameters()).device)
+        x_hat = self.model(x, x.new_tensor([15.0, 50.0])[: len(x)]).x_hat
+        return {"original and machine view": torch.cat([torch.cat([*x], 2), torch.cat([*x_hat], 2)], 1)}
+
     def export(self, path: Path) -> None:
         save_model(self.model, path, {"stage": "base"})
 
