@@ -14,6 +14,8 @@ from torch import Tensor
 from diptych.data.order import sample_order
 from diptych.errors import PictureError, RecipeError
 
+_log = logging.getLogger(__name__)
+
 SUFFIXES = {".avif", ".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 
 
@@ -28,9 +30,6 @@ def read_pixels(path: Path) -> np.ndarray:
             return np.asarray(image.convert("RGB"))
     except Exception as error:  # Pillow's readers raise nearly anything on damaged files
         raise PictureError(str(error) or type(error).__name__) from error
-
-
-_log = logging.getLogger(__name__)
 
 
 class Photos:
