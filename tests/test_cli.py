@@ -13,8 +13,9 @@ from typer.testing import CliRunner, Result
 
 import diptych
 from diptych.bitstream import pack, unpack
-from diptych.cli import _extra, app
+from diptych.cli import app
 from diptych.codec import Codec
+from diptych.console import extra
 from diptych.errors import DiptychError
 from samples import picture
 
@@ -265,7 +266,7 @@ def test_unusable_recipe(arguments: list[str]) -> None:
 def test_missing_extra_is_named() -> None:
     with (
         pytest.raises(DiptychError, match=r"'no_such_package': pip install 'diptych\[train\]'"),
-        _extra("train"),
+        extra("train"),
     ):
         import no_such_package  # noqa: F401
 

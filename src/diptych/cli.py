@@ -6,11 +6,9 @@ is imported only by the commands that run a network.
 
 from __future__ import annotations
 
-import json
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, cast
@@ -19,6 +17,7 @@ import typer
 from typer.core import TyperGroup
 
 import diptych
+from diptych.console import complain, described, each, extra, facts_of, say, size_of, tell
 from diptych.errors import DiptychError
 from diptych.files import Job, find_files, make_folder, plan_jobs, read_bytes, write_bytes
 
@@ -40,9 +39,9 @@ class _Commands(TyperGroup):
         try:
             code = super().main(args, prog_name, complete_var, False, windows_expand_args, **extra)
         except DiptychError as error:
-            code = _complain(error)
+            code = complain(error)
         except typer.TyperException as error:
-            code = _complain(error.format_message(), error.exit_code)
+            code = complain(error.format_message(), error.exit_code)
         if standalone_mode:
             sys.exit(code)
         return code
@@ -109,9 +108,9 @@ def main(
     version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
 ) -> None:
     if version:
-        _say(f"diptych {diptych.__version__}")
+        say(f"diptych {diptych.__version__}")
     elif context.invoked_subcommand is None:
-        _say(context.get_help())
+        say(context.get_help())
 
 
 @app.command()
@@ -166,14 +165,14 @@ def encode(
             fitted = fit(lambda q: codec.encode(image, q, verify), target)
             data = fitted.data
             if not fitted.reached:
-                _tell(f"note: {job.source}: no quality comes within 2 % of {target:,} bytes")
+                tell(f"note: {job.source}: no quality comes within 2 % of {target:,} bytes")
         make_folder(job.target.parent)
         write_bytes(data, job.target, overwrite)
         for note in notes:
-            _tell(f"note: {job.source}: {note}")
-        return f"{job.source} -> {job.target}: {_size(image.width, image.height, len(data))}"
+            tell(f"note: {job.source}: {note}")
+        return f"{job.source} -> {job.target}: {size_of(image.width, image.height, len(data))}"
 
-    _each({job.source: partial(work, job) for job in jobs})
+    each({job.source: partial(work, job) for job in jobs})
 
 
 @app.command()
@@ -219,9 +218,9 @@ def decode(
         image = codec.decode(data, view, part)
         make_folder(job.target.parent)
         write_picture(image, job.target, overwrite)
-        return f"{job.source} -> {job.target}: view {view}, {_size(image.width, image.height, len(data))}"
+        return f"{job.source} -> {job.target}: view {view}, {size_of(image.width, image.height, len(data))}"
 
-    _each({job.source: partial(work, job) for job in jobs})
+    each({job.source: partial(work, job) for job in jobs})
 
 
 @app.command()
@@ -246,11 +245,11 @@ def info(
     if model:
         for path in files or [""]:
             codec = diptych.load(path or None)
-            _say(_facts({"model_id": codec.model_id.hex(), **codec.complexity()}, as_json))
+            say(facts_of({"model_id": codec.model_id.hex(), **codec.complexity()}, as_json))
         return
     if not files:
         raise typer.BadParameter("name a .dip file, or use --model")
-    _each({path: partial(_described, path, as_json) for path in find_files(files, {".dip"})})
+    each({path: partial(described, path, as_json) for path in find_files(files, {".dip"})})
 
 
 @app.command()
@@ -268,10 +267,10 @@ def train(
       diptych train pixel recipes/pixel.yaml --resume
       diptych train human recipes/human.yaml loop.steps=2000
     """
-    with _extra("train"):
+    with extra("train"):
         from diptych.training import run
 
-        _say(f"wrote {run(stage, recipe, settings or [], resume)}")
+        say(f"wrote {run(stage, recipe, settings or [], resume)}")
 
 
 @app.command()
@@ -283,10 +282,10 @@ def evaluate(recipe: Recipe, settings: Settings = None) -> None:
       diptych evaluate recipes/eval-kodak.yaml
       diptych evaluate recipes/eval-voc.yaml limit=100
     """
-    with _extra("eval"):
+    with extra("eval"):
         from diptych.evaluation import run
 
-        _say(f"wrote {run(recipe, settings or [])}")
+        say(f"wrote {run(recipe, settings or [])}")
 
 
 @app.command()
@@ -313,10 +312,10 @@ def demo(
 
     result = run(photo, output, quality, diptych.load(model), shipped_machine(), overwrite)
     for note in result.notes:
-        _tell(f"note: {note}")
+        tell(f"note: {note}")
     for path in result.files:
-        _say(f"wrote {path}")
-    _say(f"open {result.files[-1]} in a browser")
+        say(f"wrote {path}")
+    say(f"open {result.files[-1]} in a browser")
 
 
 @app.command()
@@ -334,111 +333,10 @@ def selftest() -> None:
     codec = diptych.load()
     checks = []
     for check in run(codec):
-        _say(str(check))
+        say(str(check))
         checks.append(check)
     failed = sum(check.problem is not None for check in checks)
-    _say(environment(codec))
-    _say(f"{len(checks) - failed} of {len(checks)} checks passed")
+    say(environment(codec))
+    say(f"{len(checks) - failed} of {len(checks)} checks passed")
     if failed:
-        raise typer.Exit(_complain("this machine does not decode as it should: please report the lines above"))
-
-
-def _each(tasks: Mapping[Path, Callable[[], str]]) -> None:
-    """Run one task per file and print its line; go on after failures, and name them at the end."""
-    failures = []
-    with _progress(len(tasks)) as advance:
-        for source, task in tasks.items():
-            try:
-                _say(task())
-            except (DiptychError, MemoryError) as error:
-                message = str(error) or "not enough memory"
-                failures.append(message if str(source) in message else f"{source}: {message}")
-            advance()
-    for failure in failures:
-        _complain(failure)
-    if failures:
-        if len(tasks) > 1:
-            _complain(f"{len(failures)} of {len(tasks)} files failed")
-        raise typer.Exit(1)
-
-
-@contextmanager
-def _progress(total: int) -> Iterator[Callable[[], None]]:
-    """A progress bar on a terminal's stderr, if there is more than one file to wait for."""
-    if total < 2 or not sys.stderr.isatty():
-        yield lambda: None
-        return
-    from rich.console import Console
-    from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
-
-    columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, redirect_stdout=sys.stdout.isatty()) as progress:
-        bar = progress.add_task("", total=total)
-        yield lambda: progress.advance(bar)
-
-
-@contextmanager
-def _extra(name: str) -> Iterator[None]:
-    """Say which extra is to be installed when one of its packages is missing."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        package = (error.name or "").partition(".")[0]
-        if package in ("", "diptych"):
-            raise
-        raise DiptychError(f"this needs the package '{package}': pip install 'diptych[{name}]'") from None
-
-
-def _described(path: Path, as_json: bool) -> str:
-    from diptych.bitstream import unpack
-
-    data = read_bytes(path)
-    header, payloads = unpack(data)
-    sections = [len(payload) for payload in payloads]
-    facts = {
-        "file": str(path),
-        "width": header.width,
-        "height": header.height,
-        "bytes": len(data),
-        "bpp": 8 * len(data) / (header.width * header.height),
-        "quality": header.quality,
-        "model_id": header.model_id.hex(),
-        "tile_side": header.tile,
-        "payload_bytes": sections,
-        "overhead_bytes": len(data) - sum(sections),
-        "checksums": "match",
-    }
-    return _facts(facts, as_json)
-
-
-def _facts(facts: Mapping[str, Any], as_json: bool) -> str:
-    if as_json:
-        return json.dumps(facts)
-    width = max(map(len, facts)) + 2
-    return "\n".join(f"{name:{width}}{_shown(value)}" for name, value in facts.items())
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, list):
-        return ", ".join(map(_shown, value))
-    return f"{value:,.4g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
-
-
-def _size(width: int, height: int, length: int) -> str:
-    return f"{width} x {height}, {length:,} bytes, {8 * length / (width * height):.3f} bpp"
-
-
-def _say(text: str) -> None:
-    """Print on stdout, with a question mark for what the terminal cannot show."""
-    encoding = sys.stdout.encoding or "utf-8"
-    print(text.encode(encoding, "replace").decode(encoding), flush=True)
-
-
-def _tell(text: str) -> None:
-    print(f"diptych: {' '.join(text.split())}", file=sys.stderr)
-
-
-def _complain(error: object, code: int = 1) -> int:
-    _tell(f"error: {error}")
-    return code
+        raise typer.Exit(complain("this machine does not decode as it should: please report the lines above"))

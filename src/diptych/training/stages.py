@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from diptych.errors import RecipeError
 from diptych.recipes import read_recipe
@@ -13,44 +15,16 @@ from diptych.training.loop import LoopSettings, Stage
 def build(stage: str, recipe: Path, overrides: Sequence[str]) -> tuple[Stage, LoopSettings]:
     """Read ``recipe`` and make the stage it describes.
 
+    The stage ``pixel`` is ``PixelStage`` with a ``PixelRecipe``, both in ``diptych.training.pixel``; so are the
+    others named, and only the module that is needed is imported.
+
     Raises:
         RecipeError: if the recipe or its overrides are malformed, or name data that is missing.
     """
-    makers: dict[str, Callable[[Path, Sequence[str]], tuple[Stage, LoopSettings]]] = {
-        "task": _task,
-        "pixel": _pixel,
-        "base": _base,
-        "human": _human,
-    }
+    module = import_module(f"diptych.training.{stage}")
+    name = stage.capitalize()
+    settings: Any = read_recipe(recipe, getattr(module, f"{name}Recipe"), overrides)
     try:
-        return makers[stage](recipe, overrides)
+        return getattr(module, f"{name}Stage")(settings), settings.loop
     except FileNotFoundError as error:
         raise RecipeError(f"{recipe} names {error.filename}, which does not exist") from None
-
-
-def _task(path: Path, overrides: Sequence[str]) -> tuple[Stage, LoopSettings]:
-    from diptych.training.task import TaskRecipe, TaskStage
-
-    recipe = read_recipe(path, TaskRecipe, overrides)
-    return TaskStage(recipe), recipe.loop
-
-
-def _pixel(path: Path, overrides: Sequence[str]) -> tuple[Stage, LoopSettings]:
-    from diptych.training.pixel import PixelRecipe, PixelStage
-
-    recipe = read_recipe(path, PixelRecipe, overrides)
-    return PixelStage(recipe), recipe.loop
-
-
-def _base(path: Path, overrides: Sequence[str]) -> tuple[Stage, LoopSettings]:
-    from diptych.training.base import BaseRecipe, BaseStage
-
-    recipe = read_recipe(path, BaseRecipe, overrides)
-    return BaseStage(recipe), recipe.loop
-
-
-def _human(path: Path, overrides: Sequence[str]) -> tuple[Stage, LoopSettings]:
-    from diptych.training.human import HumanRecipe, HumanStage
-
-    recipe = read_recipe(path, HumanRecipe, overrides)
-    return HumanStage(recipe), recipe.loop
