@@ -3,15 +3,16 @@
 ::
 
     encode   picture ──g_a──> y ──h_a──> z ──> symbols of z, then of y ──range coder──> payload ──> .dip
-    decode   .dip ──> payload ──> z ──h_s (integers)──> means, tables ──> y_hat ──g_s of a view──> picture
+    decode   .dip ──> payload ──> z ──h_s, context (integers)──> means, tables ──> y_hat ──g_s of a view──> picture
 
 Transforms run over windows of the picture, entropy coding over tiles: see :mod:`diptych.geometry`.
 """
 
 from __future__ import annotations
 
+import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,20 +24,30 @@ from PIL import Image
 from torch import Tensor
 
 from diptych import geometry
-from diptych.bitstream import SYMBOL_LIMIT, Container, Decoder, Header, encode, pack, unpack
+from diptych.bitstream import (
+    ONE_TILE_PIXELS,
+    SYMBOL_LIMIT,
+    Container,
+    Decoder,
+    Header,
+    encode,
+    pack,
+    padded_area,
+    unpack,
+)
 from diptych.errors import BitstreamError, DiptychError
 from diptych.geometry import Area
 from diptych.images import to_rgb
 from diptych.models import FrozenCodec, load_codec, load_view
+from diptych.nn.context import spread
 from diptych.nn.hyperprior import HYPER_STRIDE
 from diptych.nn.integer import ONE
+from diptych.nn.precision import infer
 from diptych.nn.transforms import channels_last
 from diptych.views import Views, dial
 
 TILE = 1024
 """Side, in pixels, of the tiles of pictures too large for one."""
-ONE_TILE_PIXELS = 2048 * 2048
-"""Pictures up to this size are one tile."""
 
 
 class Latents(NamedTuple):
@@ -86,13 +97,18 @@ class Codec:
             raise DiptychError(f"the quality {quality:g} is outside 0 to 100")
         pixels = as_pixels(image)
         height, width = pixels.shape[:2]
-        tile = 0 if height * width <= ONE_TILE_PIXELS else TILE
+        tile = 0 if padded_area(width, height) <= ONE_TILE_PIXELS else TILE
         header = Header(width, height, round(quality * 100) / 100, self.model_id, tile)
         y = self._analyze(pixels, header)
-        coded = [self._encode_tile(y[:, *area], header) for area in geometry.tiles(header)]
-        data = pack(Container(header, [payload for payload, _ in coded]))
+        payloads, meant = [], []
+        for area in geometry.tiles(header):
+            payload, values = self._encode_tile(y[:, *area], header)
+            payloads.append(payload)
+            if verify:
+                meant.append(_digest(values))
+        data = pack(Container(header, payloads))
         if verify:
-            self._verify(data, [values for _, values in coded])
+            self._verify(data, meant)
         return data
 
     def decode(
@@ -154,10 +170,11 @@ class Codec:
 
         return complexity(self.frozen.model)
 
-    def _verify(self, data: bytes, tiles: Sequence[NDArray[np.int32]]) -> None:
-        read = self.latents(data)
-        for area, values in zip(geometry.tiles(read.header), tiles, strict=True):
-            if not np.array_equal(read.values[:, *area], values):
+    def _verify(self, data: bytes, meant: Sequence[bytes]) -> None:
+        container = unpack(data)
+        tiles = zip(geometry.tiles(container.header), container.payloads, meant, strict=True)
+        for area, payload, digest in tiles:
+            if _digest(self._decode_tile(payload, container.header, area)) != digest:
                 raise DiptychError("the file does not decode to what was encoded; it was not kept")
 
     @torch.inference_mode()
@@ -168,24 +185,28 @@ class Codec:
         plane = geometry.plane(header)
         y = np.empty((model.widths.latent, *plane.size), np.float32)
         for inner, outer in geometry.windows(plane, plane):
-            part = model.g_a(_patch(pixels, outer.in_pixels()), quality) * gain
+            part = infer(model.g_a, _patch(pixels, outer.in_pixels()), quality) * gain
             y[:, *inner] = part[0, :, *inner.inside(outer)].numpy()
         return y
 
     @torch.inference_mode()
     def _encode_tile(self, y: NDArray[np.float32], header: Header) -> tuple[bytes, NDArray[np.int32]]:
         """Payload of a tile, and the latents ``(M, h, w)`` that a decoder will read from it."""
-        model, hyper = self.frozen.model, self.frozen.hyperprior
         height, width = y.shape[1:]
         low, right = -height % HYPER_STRIDE, -width % HYPER_STRIDE
         padded = torch.nn.functional.pad(torch.from_numpy(y)[None], (0, right, 0, low), mode="replicate")
         z_mean, z_tables = self._prior(header, height, width)
-        z = _symbols(model.h_a(padded)[0].double() - z_mean / ONE)
-        mean, tables = hyper.distributions(z * ONE + z_mean)
-        mean, tables = mean[:, :height, :width], tables[:, :height, :width]
-        symbols = _symbols(torch.from_numpy(y).double() - mean / ONE)
-        chunks = [(_flat(z, torch.int32), z_tables), (_flat(symbols, torch.int32), _flat(tables, torch.uint8))]
-        return encode(chunks, self.frozen.tables), (symbols * ONE + mean).to(torch.int32).numpy()
+        z = _symbols(self.frozen.model.h_a(padded)[0].double() - z_mean / ONE)
+        chunks = [(_flat(z, torch.int32), z_tables)]
+        exact = torch.from_numpy(y).double().flatten()
+
+        def code(now: Tensor, mean: Tensor, tables: NDArray[np.uint8]) -> Tensor:
+            symbols = _symbols(exact.index_select(0, now) - mean / ONE)
+            chunks.append((_flat(symbols, torch.int32), tables))
+            return symbols
+
+        values = self._pass_by_pass(z * ONE + z_mean, (height, width), code)
+        return encode(chunks, self.frozen.tables), values
 
     @torch.inference_mode()
     def _decode_tile(self, payload: bytes, header: Header, area: Area) -> NDArray[np.int32]:
@@ -194,11 +215,36 @@ class Codec:
         decoder = Decoder(payload, self.frozen.tables)
         shape = (len(z_mean), math.ceil(height / HYPER_STRIDE), math.ceil(width / HYPER_STRIDE))
         z = torch.from_numpy(decoder.read(z_tables)).view(shape).double()
-        mean, tables = self.frozen.hyperprior.distributions(z * ONE + z_mean)
-        mean, tables = mean[:, :height, :width], tables[:, :height, :width]
-        symbols = decoder.read(_flat(tables, torch.uint8)).reshape(mean.shape)
+
+        def read(now: Tensor, mean: Tensor, tables: NDArray[np.uint8]) -> Tensor:
+            return torch.from_numpy(decoder.read(tables)).double()
+
+        values = self._pass_by_pass(z * ONE + z_mean, (height, width), read)
         decoder.close()
-        return symbols * ONE + mean.to(torch.int32).numpy()
+        return values
+
+    def _pass_by_pass(
+        self, z: Tensor, size: tuple[int, int], symbols_of: Callable[[Tensor, Tensor, NDArray[np.uint8]], Tensor]
+    ) -> NDArray[np.int32]:
+        """Latents ``(M, h, w)`` of a tile in 1/ONE: the one order in which an encoder and a decoder see them.
+
+        Args:
+            z: hyper-latents ``(Nz, ...)`` in 1/ONE.
+            size: h and w.
+            symbols_of: gets a pass's mask ``(M, h, w)``, and the means and tables of its latents, flat; returns
+                their symbols.
+        """
+        hyper, (height, width) = self.frozen.hyperprior, size
+        features, prediction = (part[:, :height, :width] for part in hyper.start(z))
+        which = spread(hyper.passes, height, width)
+        known = torch.zeros(which.shape, dtype=torch.float64)
+        for number in range(1 + len(hyper.context)):
+            mean, tables = hyper.distributions(number, known, features, prediction)
+            now = (which == number).flatten().nonzero().squeeze(1)
+            mean = mean.flatten().index_select(0, now)
+            tables = tables.flatten().index_select(0, now)
+            known.view(-1).index_copy_(0, now, symbols_of(now, mean, tables.numpy()) * ONE + mean)
+        return known.to(torch.int32).numpy()
 
     def _prior(self, header: Header, height: int, width: int) -> tuple[Tensor, NDArray[np.uint8]]:
         """Means ``(Nz, 1, 1)`` of a tile's hyper-latents in 1/ONE, and the table of each, flat."""
@@ -254,7 +300,7 @@ def as_pixels(image: Any) -> NDArray[np.uint8]:
         DiptychError: if ``image`` is none of these, or empty.
     """
     if isinstance(image, Image.Image):
-        return np.asarray(to_rgb(image)[0])
+        return _pixels_of(to_rgb(image)[0])
     if isinstance(image, Tensor) and image.ndim == 3 and image.shape[0] == 3 and image.is_floating_point():
         image = (image.detach().cpu() * 255).round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0).numpy()
     if isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.size:
@@ -263,6 +309,19 @@ def as_pixels(image: Any) -> NDArray[np.uint8]:
         if image.ndim == 3 and image.shape[2] == 3:
             return image
     raise DiptychError("a picture is a PIL image, an (H, W, 3) uint8 array or a (3, H, W) float tensor")
+
+
+def _pixels_of(image: Image.Image) -> NDArray[np.uint8]:
+    """Pixels of an RGB picture, copied strip by strip: Pillow's own conversion takes twice their memory."""
+    pixels = np.empty((image.height, image.width, 3), np.uint8)
+    for top in range(0, image.height, 256):
+        strip = image.crop((0, top, image.width, min(top + 256, image.height)))
+        pixels[top : top + 256] = np.asarray(strip)
+    return pixels
+
+
+def _digest(values: NDArray[np.int32]) -> bytes:
+    return hashlib.sha256(values.tobytes()).digest()
 
 
 def _quality(header: Header) -> Tensor:

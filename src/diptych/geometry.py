@@ -15,10 +15,10 @@ from diptych.bitstream import Header
 from diptych.errors import DiptychError
 from diptych.nn.transforms import STRIDE
 
-WINDOW = 128
-"""Side, in latents, of the windows in which the transforms run."""
-MARGIN = 8
-"""Latents of context around a window: no less than the receptive fields of ``g_a`` and ``g_s``."""
+WINDOW = 96
+"""Side, in latents, of the windows in which the transforms run: larger ones outgrow what allocators reuse."""
+MARGIN = 6
+"""Latents of context around a window: the receptive field of ``g_s``, which is wider than that of ``g_a``."""
 
 
 class Area(NamedTuple):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,6 +22,7 @@ from torch import Tensor
 
 from diptych.bitstream.tables import SymbolTables, gaussian_tables
 from diptych.errors import ModelError
+from diptych.nn.context import check_passes
 from diptych.nn.hyperprior import INDEX_GAIN, LEVELS, FrozenHyperprior
 from diptych.nn.integer import ACTIVATION_BITS, ONE, WEIGHT_BITS, IntegerLayer
 from diptych.nn.model import CodecModel
@@ -30,19 +31,18 @@ from diptych.nn.transforms import Widths
 CODEC_FORMAT = "diptych-codec-1"
 VIEW_FORMAT = "diptych-view-1"
 _HALF = ("g_a.", "g_s.", "h_a.")
-_LAYERS = 9
-_DECIDES_LATENTS = sorted(
-    ["gains.log_inverse", "prior.index", "prior.mean", "tables.frequencies", "tables.half_width"]
-    + [f"h_s.{number}.{part}" for number in range(_LAYERS) for part in ("weight", "bias")]
-)
-"""What a model id is the hash of, in this order."""
+_DECIDES_LATENTS = ("context.", "gains.log_inverse", "h_s.", "passes", "prior.", "tables.")
+"""Tensors, by the start of their names, that a model id is the hash of."""
+_H_S_LAYERS = 9
+_ROUND_LAYERS = 3
+_PARTS = ("spatial", "expand", "project")
 
 
 class FrozenCodec(NamedTuple):
     """A codec ready to code files.
 
     Attributes:
-        model: float transforms; its ``h_s`` and ``prior`` equal the integers of ``hyperprior``.
+        model: float transforms; its ``h_s``, ``context`` and ``prior`` equal the integers of ``hyperprior``.
         hyperprior: the exact entropy path.
         tables: symbol tables shared by latents and hyper-latents.
         model_id: first four bytes of the hash of everything that decides ``y_hat``.
@@ -58,7 +58,7 @@ class FrozenCodec(NamedTuple):
 
 def save_model(model: CodecModel, path: Path, metadata: Mapping[str, str]) -> None:
     """Freeze ``model`` and write it as a codec file, atomically."""
-    frozen = FrozenHyperprior.of(model.prior, model.h_s)
+    frozen = FrozenHyperprior.of(model.prior, model.h_s, model.context)
     tensors = {k: v.half() for k, v in model.state_dict().items() if k.startswith(_HALF)}
     tensors |= {k: v.float() for k, v in model.state_dict().items() if k.startswith("gains.")}
     tensors |= _entropy_tensors(frozen, gaussian_tables())
@@ -74,8 +74,8 @@ def load_codec(path: Path) -> FrozenCodec:
     """
     tensors, metadata = read_tensors(path, CODEC_FORMAT)
     try:
-        model = CodecModel(Widths(**json.loads(metadata["widths"])))
         frozen = _frozen(tensors)
+        model = CodecModel(Widths(**json.loads(metadata["widths"])), frozen.passes)
         tables = SymbolTables.from_arrays({k.removeprefix("tables."): v.numpy() for k, v in tensors.items()})
         floats = {k: v.float() for k, v in tensors.items() if k.startswith((*_HALF, "gains."))}
         model.load_state_dict(floats | _float_hyperprior(frozen))
@@ -145,48 +145,72 @@ def read_tensors(path: Path, expected: str) -> tuple[dict[str, Tensor], dict[str
 
 
 def _entropy_tensors(frozen: FrozenHyperprior, tables: SymbolTables) -> dict[str, Tensor]:
+    """Everything that decides ``y_hat`` but the gains."""
     named: dict[str, Tensor] = {"prior.mean": frozen.prior_mean, "prior.index": frozen.prior_index}
-    for number, layer in enumerate(frozen.layers):
-        named[f"h_s.{number}.weight"] = layer.weight.short()
-        named[f"h_s.{number}.bias"] = layer.bias
+    named["passes"] = frozen.passes
+    for name, layer in _named_layers(frozen):
+        named[f"{name}.weight"] = layer.weight.short()
+        named[f"{name}.bias"] = layer.bias
     named |= {f"tables.{k}": torch.from_numpy(np.array(v)) for k, v in tables.to_arrays().items()}
     return named
 
 
+def _named_layers(frozen: FrozenHyperprior) -> Iterator[tuple[str, IntegerLayer]]:
+    for number, layer in enumerate(frozen.layers):
+        yield f"h_s.{number}", layer
+    for number, layer in enumerate(layer for layers in frozen.context for layer in layers):
+        yield f"context.{number}", layer
+
+
 def _frozen(tensors: Mapping[str, Tensor]) -> FrozenHyperprior:
-    layers = []
-    for number in range(_LAYERS):
-        weight, bias = tensors[f"h_s.{number}.weight"], tensors[f"h_s.{number}.bias"]
-        if weight.dtype != torch.int16 or bias.dtype != torch.int32 or weight.shape[:1] != bias.shape:
-            raise ValueError(f"layer {number} of h_s has the wrong type or shape")
-        layers.append(IntegerLayer(weight.int(), bias))
-    mean, index = tensors["prior.mean"], tensors["prior.index"]
+    mean, index, passes = tensors["prior.mean"], tensors["prior.index"], tensors["passes"]
     if mean.dtype != torch.int32 or index.dtype != torch.uint8 or mean.shape != index.shape:
         raise ValueError("the prior of the hyper-latents has the wrong type or shape")
     if int(index.max()) >= LEVELS:
         raise ValueError(f"the prior of the hyper-latents names a table beyond {LEVELS - 1}")
-    frozen = FrozenHyperprior(layers, mean, index)
+    check_passes(passes, len(passes))
+    h_s = [_layer(tensors, f"h_s.{number}") for number in range(_H_S_LAYERS)]
+    context = [
+        [_layer(tensors, f"context.{_ROUND_LAYERS * round_ + part}") for part in range(_ROUND_LAYERS)]
+        for round_ in range(int(passes.max()))
+    ]
+    frozen = FrozenHyperprior(h_s, context, passes, mean, index)
     frozen.check()
     return frozen
 
 
+def _layer(tensors: Mapping[str, Tensor], name: str) -> IntegerLayer:
+    weight, bias = tensors[f"{name}.weight"], tensors[f"{name}.bias"]
+    if weight.dtype != torch.int16 or bias.dtype != torch.int32 or weight.shape[:1] != bias.shape:
+        raise ValueError(f"layer {name} has the wrong type or shape")
+    return IntegerLayer(weight.int(), bias)
+
+
 def _float_hyperprior(frozen: FrozenHyperprior) -> dict[str, Tensor]:
-    """State of ``h_s`` and ``prior`` that freezes to exactly these integers."""
+    """State of ``h_s``, ``context`` and ``prior`` that freezes to exactly these integers."""
     state = {
         "prior.mean": frozen.prior_mean.float() / ONE,
         "prior.index": frozen.prior_index.float() / INDEX_GAIN,
     }
-    parts = ("spatial", "expand", "project")
     for number, layer in enumerate(frozen.layers):
-        name = f"h_s.{parts[number % 3]}.{number // 3}"
-        state[f"{name}.weight"] = layer.weight.float() / (1 << WEIGHT_BITS)
-        state[f"{name}.bias"] = layer.bias.float() / (1 << (WEIGHT_BITS + ACTIVATION_BITS))
+        state |= _float_layer(f"h_s.{_PARTS[number % 3]}.{number // 3}", layer)
+    for round_, layers in enumerate(frozen.context):
+        for part, layer in zip(_PARTS, layers, strict=True):
+            state |= _float_layer(f"context.rounds.{round_}.{part}", layer)
     return state
 
 
+def _float_layer(name: str, layer: IntegerLayer) -> dict[str, Tensor]:
+    return {
+        f"{name}.weight": layer.weight.float() / (1 << WEIGHT_BITS),
+        f"{name}.bias": layer.bias.float() / (1 << (WEIGHT_BITS + ACTIVATION_BITS)),
+    }
+
+
 def _model_id(tensors: Mapping[str, Tensor]) -> bytes:
+    """What decides ``y_hat``, hashed in alphabetical order of the names."""
     digest = hashlib.sha256()
-    for name in _DECIDES_LATENTS:
+    for name in sorted(name for name in tensors if name.startswith(_DECIDES_LATENTS)):
         array = tensors[name].numpy()
         digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
         digest.update(array.tobytes())

@@ -8,12 +8,14 @@ only tuned layers differ, so only they are blended.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
 import torch
 from torch import Tensor
 from torch.func import functional_call
 
 from diptych.errors import DiptychError, ModelError
+from diptych.nn.precision import infer
 from diptych.nn.transforms import Synthesis
 
 MACHINE, HUMAN = 0.0, 1.0
@@ -33,6 +35,11 @@ def dial(view: str | float) -> float:
     if not 0 <= position <= 1:
         raise DiptychError(f"the view {position:g} is outside 0 (machine) to 1 (human)")
     return position
+
+
+def is_view_file(view: str) -> bool:
+    """Whether what a user named as a view is the file of one, rather than a place on the dial."""
+    return view.endswith(".safetensors")
 
 
 class Views:
@@ -55,8 +62,8 @@ class Views:
             ModelError: if a human view is asked for and the codec has none.
         """
         if position == MACHINE:
-            return self.g_s(y_hat, quality)
+            return infer(self.g_s, y_hat, quality)
         if not self.tuned:
             raise ModelError("this codec has no human view: pass a view file")
         layers = {name: torch.lerp(a, b, position) for name, (a, b) in self.tuned.items()}
-        return functional_call(self.g_s, layers, (y_hat, quality))
+        return infer(partial(functional_call, self.g_s, layers), (y_hat, quality))

@@ -84,13 +84,13 @@ def check_exact(layer: IntegerLayer) -> None:
 
 def requantize(total: Tensor) -> Tensor:
     """Weighted sums back to activations: shift right with rounding half up, then clamp."""
-    shifted = torch.floor((total + (1 << (WEIGHT_BITS - 1))) * 2.0**-WEIGHT_BITS)
-    return shifted.clamp(-ACTIVATION_LIMIT, ACTIVATION_LIMIT)
+    shifted = total.add_(1 << (WEIGHT_BITS - 1)).mul_(2.0**-WEIGHT_BITS).floor_()
+    return shifted.clamp_(-ACTIVATION_LIMIT, ACTIVATION_LIMIT)
 
 
 def pointwise(x: Tensor, layer: IntegerLayer) -> Tensor:
     """Integer 1x1 convolution of ``x`` ``(C, h, w)``, float64 holding integers."""
-    total = layer.weight.double() @ x.flatten(1) + layer.bias.double()[:, None]
+    total = torch.addmm(layer.bias.double()[:, None], layer.weight.double(), x.flatten(1))
     return requantize(total).view(-1, *x.shape[1:])
 
 
@@ -102,5 +102,5 @@ def depthwise(x: Tensor, layer: IntegerLayer) -> Tensor:
     total = layer.bias.double()[:, None, None].expand_as(x).clone()
     for tap in range(9):
         row, column = divmod(tap, 3)
-        total += taps[:, tap] * padded[:, row : row + h, column : column + w]
+        total.addcmul_(taps[:, tap], padded[:, row : row + h, column : column + w])
     return requantize(total)

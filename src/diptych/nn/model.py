@@ -7,17 +7,20 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from diptych.nn.context import SCANS, Context
 from diptych.nn.hyperprior import (
     HYPER_STRIDE,
     HyperAnalysis,
     HyperLatentPrior,
     HyperSynthesis,
     scale_of,
+    split,
 )
 from diptych.nn.transforms import STRIDE, Analysis, Gains, Synthesis, Widths
 
 ALIGNMENT = STRIDE * HYPER_STRIDE
 """Training pictures have sides that are multiples of this many pixels."""
+DEFAULT_SCAN = "checkerboard"
 
 
 class Coded(NamedTuple):
@@ -53,16 +56,21 @@ class CodecModel(nn.Module):
     ::
 
         x ──g_a──> y ──gain──> round(y - mean) + mean ──inverse gain──> y_hat ──g_s──> x_hat
-                     └──h_a──> round(z) ──h_s──> mean, scale
+                     └──h_a──> round(z) ──h_s, context──> mean, scale
+
+    Args:
+        widths: channel counts.
+        passes: ``(M, 2, 2)`` uint8, which latents are coded in which pass; None for the default scan.
     """
 
-    def __init__(self, widths: Widths | None = None) -> None:
+    def __init__(self, widths: Widths | None = None, passes: Tensor | None = None) -> None:
         super().__init__()
         self.widths = widths or Widths()
         self.g_a = Analysis(self.widths)
         self.g_s = Synthesis(self.widths)
         self.h_a = HyperAnalysis(self.widths)
         self.h_s = HyperSynthesis(self.widths)
+        self.context = Context(self.widths, SCANS[DEFAULT_SCAN](self.widths.latent) if passes is None else passes)
         self.prior = HyperLatentPrior(self.widths.hyper_latent)
         self.gains = Gains(self.widths.latent, log_range=2.85)
 
@@ -78,9 +86,11 @@ class CodecModel(nn.Module):
             z = self.h_a(y)
             z_mean, z_index = self.prior(quality)
             bits = self._bits(z - z_mean, scale_of(z_index.expand_as(z)))
-            mean, index = self.h_s(straight_round(z - z_mean) + z_mean)
+            features, prediction = self.h_s(straight_round(z - z_mean) + z_mean)
+            prediction, y_hat = self.context(y, features, prediction, straight_round)
+            mean, index = split(prediction)
             bits = bits + self._bits(y - mean, scale_of(index))
-            y_hat = (straight_round(y - mean) + mean) * self.gains.inverse(quality)
+            y_hat = y_hat * self.gains.inverse(quality)
         return Coded(self.g_s(y_hat, quality).float(), bits, y_hat)
 
     def quantized(self, x: Tensor, quality: Tensor) -> Tensor:
@@ -89,8 +99,8 @@ class CodecModel(nn.Module):
         with torch.autocast(x.device.type, enabled=False):
             y = y * self.gains.gain(quality)
             z_mean, _ = self.prior(quality)
-            mean, _ = self.h_s((self.h_a(y) - z_mean).round() + z_mean)
-            return ((y - mean).round() + mean) * self.gains.inverse(quality)
+            features, prediction = self.h_s((self.h_a(y) - z_mean).round() + z_mean)
+            return self.context(y, features, prediction, torch.round)[1] * self.gains.inverse(quality)
 
     def _bits(self, residual: Tensor, scale: Tensor) -> Tensor:
         noise = torch.rand_like(residual) - 0.5
