@@ -295,8 +295,23 @@ def png_header(width: int, height: int) -> bytes:
 
 
 def test_picture_with_too_many_pixels(tmp_path: Path) -> None:
-    (tmp_path / "a.png").write_bytes(png_header(1 << 15, (1 << 13) + 1))
-    assert "more than 268,435,456 pixels" in refused(tmp_path / "a.png")
+    (tmp_path / "a.png").write_bytes(png_header(1 << 16, (1 << 16) + 1))
+    assert "more than 4,294,967,296 pixels" in refused(tmp_path / "a.png")
+
+
+def test_picture_too_large_for_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.png").write_bytes(png_header(20_000, 20_000))
+    assert "damaged" in refused(tmp_path / "a.png")
+    monkeypatch.setattr(images, "_memory", lambda: 2 << 30)
+    assert "does not fit into memory" in refused(tmp_path / "a.png")
+
+
+def test_the_picture_given_is_not_changed() -> None:
+    given = photo()
+    given.info["dpi"] = (72, 72)
+    image, _ = to_rgb(given)
+    assert image.info == {}
+    assert given.info == {"dpi": (72, 72)}
 
 
 def test_large_picture_is_legal_and_silent(tmp_path: Path) -> None:

@@ -7,10 +7,12 @@ What cannot be kept is said in a note, a short sentence for the user.
 
 from __future__ import annotations
 
+import math
+import os
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,11 +20,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
 
+from diptych.bitstream.container import MAX_PIXELS
 from diptych.errors import DiptychError, PictureError
 from diptych.files import reason, replacing
 
-MAX_PIXELS = 1 << 28
-"""Largest picture that is read, in pixels."""
+BYTES_PER_PIXEL = 8
+"""Memory a picture takes at the least: four bytes a pixel in Pillow, three in the codec, and its latents."""
 
 _READS = """
     .apng .avif .bmp .dib .gif .ico .j2k .jfif .jp2 .jpe .jpeg .jpg .mpo
@@ -56,7 +59,9 @@ _UNDO = {
 }
 """What turns a picture upright, by its EXIF orientation."""
 
-_pillow_limit = threading.RLock()
+_readers = 0
+_readers_lock = threading.Lock()
+_pillow_settings = ExitStack()
 
 
 class Picture(NamedTuple):
@@ -71,29 +76,76 @@ class Picture(NamedTuple):
     notes: list[str]
 
 
+class Stored(NamedTuple):
+    """A picture as it lies in its file.
+
+    Attributes:
+        image: RGB, 8 bits, sRGB.
+        orientation: EXIF orientation, 1..8; 1 is upright.
+    """
+
+    image: Image.Image
+    orientation: int
+
+    def upright(self) -> Image.Image:
+        """What :func:`read_picture` makes of the file."""
+        return _turned(self.image, self.orientation)
+
+
 def read_picture(path: str | Path) -> Picture:
     """Read a photo of any kind that Pillow knows.
 
     Raises:
-        PictureError: if there is no such file, or it is damaged, not a picture, or has more than
-            :data:`MAX_PIXELS` pixels.
+        PictureError: if there is no such file, or it is damaged, not a picture, or has more pixels than a
+            ``.dip`` file can hold (2**32) or this machine's memory (:data:`BYTES_PER_PIXEL`).
     """
     try:
         with _own_limit(), Image.open(path) as image:
+            _refuse_giant(image)
             return _converted(image)
     except Exception as error:  # Pillow's readers raise nearly anything on damaged files
         raise PictureError(f"cannot read {path}: {_explain(error)}") from None
 
 
-def to_rgb(image: Image.Image) -> Picture:
-    """Convert an opened picture of any mode.
+def read_stored(path: str | Path) -> Stored:
+    """Read a photo as tools for labels do: its EXIF orientation is told, not applied.
 
     Raises:
-        PictureError: if its file turns out to be damaged, or its mode is unknown.
+        PictureError: as :func:`read_picture`.
+    """
+    try:
+        with _own_limit(), Image.open(path) as image:
+            _refuse_giant(image)
+            image.load()  # Pillow turns TIFF files itself, and then says that they are upright
+            orientation = _orientation(image, [])
+            return Stored(_converted(image, upright=False).image, orientation)
+    except Exception as error:
+        raise PictureError(f"cannot read {path}: {_explain(error)}") from None
+
+
+def stored_size(path: str | Path) -> tuple[int, int]:
+    """Width and height of a photo as it lies in its file, from its header alone.
+
+    Raises:
+        PictureError: if there is no such file, or it does not begin like a picture.
+    """
+    try:
+        with _own_limit(), Image.open(path) as image:
+            return image.size
+    except Exception as error:
+        raise PictureError(f"cannot read {path}: {_explain(error)}") from None
+
+
+def to_rgb(image: Image.Image) -> Picture:
+    """Convert an opened picture of any mode; one that is ready already is returned as it is.
+
+    Raises:
+        PictureError: if its file turns out to be damaged, or too large, or its mode is unknown.
     """
     try:
         with _own_limit():
-            return _converted(image)
+            _refuse_giant(image)
+            return _converted(image.copy() if image.info else image)
     except Exception as error:
         raise PictureError(f"cannot use the picture: {_explain(error)}") from None
 
@@ -129,15 +181,26 @@ def picture_format(path: str | Path) -> tuple[str, dict[str, Any]]:
 
 @contextmanager
 def _own_limit() -> Iterator[None]:
-    """Put :data:`MAX_PIXELS` in the place of Pillow's limit, and keep its warnings from the user."""
-    with _pillow_limit, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, MAX_PIXELS
-        try:
-            yield
-        finally:
-            Image.MAX_IMAGE_PIXELS = before
+    """Put :data:`MAX_PIXELS` in the place of Pillow's limit, and keep its warnings from the user.
+
+    Both are settings of the whole process: the first thread that reads makes them, the last one undoes them.
+    """
+    global _readers
+    with _readers_lock:
+        if not _readers:
+            _pillow_settings.enter_context(warnings.catch_warnings())
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            _pillow_settings.callback(setattr, Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
+            Image.MAX_IMAGE_PIXELS = MAX_PIXELS
+        _readers += 1
+    try:
+        yield
+    finally:
+        with _readers_lock:
+            _readers -= 1
+            if not _readers:
+                _pillow_settings.close()
 
 
 def _explain(error: Exception) -> str:
@@ -152,12 +215,27 @@ def _explain(error: Exception) -> str:
     return f"it is damaged ({reason(error)})"
 
 
-def _converted(image: Image.Image) -> Picture:
+def _memory() -> float:
+    """Bytes of memory that the machine has; infinite where the system does not tell."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return math.inf
+
+
+def _refuse_giant(image: Image.Image) -> None:
+    if image.width * image.height * BYTES_PER_PIXEL > _memory():
+        raise MemoryError
+
+
+def _converted(image: Image.Image, upright: bool = True) -> Picture:
     notes: list[str] = []
     frames = getattr(image, "n_frames", 1)
     if frames > 1:
         notes.append(f"it holds {frames} pictures, only the first is kept")
-    image = _upright(image, notes)
+    image.load()
+    if upright:
+        image = _turned(image, _orientation(image, notes))
     alpha = _alpha(image)
     rgb = _to_srgb(_eight_bits(image, notes), image.info.get("icc_profile"), notes)
     if alpha is not None:
@@ -167,13 +245,16 @@ def _converted(image: Image.Image) -> Picture:
     return Picture(rgb, notes)
 
 
-def _upright(image: Image.Image, notes: list[str]) -> Image.Image:
-    image.load()
+def _orientation(image: Image.Image, notes: list[str]) -> int:
     try:
         orientation = image.getexif().get(ExifTags.Base.Orientation)
     except Exception:  # anything can stand in an EXIF block
         notes.append("its EXIF data is damaged and was ignored")
-        return image
+        return 1
+    return orientation if orientation in _UNDO else 1
+
+
+def _turned(image: Image.Image, orientation: int) -> Image.Image:
     return image.transpose(_UNDO[orientation]) if orientation in _UNDO else image
 
 
@@ -232,13 +313,13 @@ def _grey(values: np.ndarray, top: float) -> Image.Image:
 def _to_srgb(image: Image.Image, profile: bytes | None, notes: list[str]) -> Image.Image:
     """RGB of colours of mode L, RGB, CMYK or LAB, which mean what their ICC profile says."""
     if not profile:
-        return image.convert("RGB")
+        return _plain_rgb(image)
     try:
         own = ImageCms.ImageCmsProfile(BytesIO(profile))
         if own.profile.xcolor_space == "RGB " and image.mode == "L":
             image = image.convert("RGB")
         if ImageCms.getProfileDescription(own).startswith("sRGB"):
-            return image.convert("RGB")
+            return _plain_rgb(image)
         converted = ImageCms.profileToProfile(
             image,
             own,
@@ -252,3 +333,8 @@ def _to_srgb(image: Image.Image, profile: bytes | None, notes: list[str]) -> Ima
         return image.convert("RGB")
     assert converted is not None
     return converted
+
+
+def _plain_rgb(image: Image.Image) -> Image.Image:
+    """``image`` itself where it can be: Pillow would copy it, which costs 400 MB for 100 megapixels."""
+    return image if image.mode == "RGB" else image.convert("RGB")

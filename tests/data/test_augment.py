@@ -5,10 +5,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from torch import Tensor
 
 from diptych.data.augment import PADDING, Augmentation, training_example
 from diptych.data.coco import IGNORE, CocoDataset
+from diptych.data.photos import Photos
 from labels import compressed, rectangle, write_dataset
 
 SIZE = 64
@@ -48,6 +50,13 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> CocoDataset:
         rectangle(30, 30, 30, 30, image_id=2, iscrowd=1),
     ]
     return CocoDataset(folder, write_dataset(folder, [wide_photo(), square, square[:40]], annotations))
+
+
+@pytest.fixture(scope="module")
+def unlabelled(tmp_path_factory: pytest.TempPathFactory) -> Photos:
+    folder = tmp_path_factory.mktemp("unlabelled")
+    Image.fromarray(wide_photo()).save(folder / "photo.png")
+    return Photos(folder)
 
 
 def view(data: CocoDataset, index: int, how: Augmentation, seed: int) -> tuple[Tensor, dict[str, Tensor]]:
@@ -139,6 +148,20 @@ def test_small_photos_lie_on_a_grey_canvas(data: CocoDataset) -> None:
     grey = (picture * 255).round().eq(PADDING).all(dim=0)
     assert int((~grey).sum()) == 32 * round(80 * 32 / 110)
     assert target["labels"].tolist() == [1]
+
+
+@settings(max_examples=30, deadline=None)
+@given(how=VIEWS, seed=SEEDS)
+def test_views_of_photos_without_labels_are_the_same_views(
+    data: CocoDataset, unlabelled: Photos, how: Augmentation, seed: int
+) -> None:
+    picture, target = training_example(unlabelled, 0, how, np.random.default_rng(seed))
+    assert torch.equal(picture, view(data, 0, how, seed)[0])
+    assert {name: tuple(value.shape) for name, value in target.items()} == {
+        "boxes": (0, 4),
+        "labels": (0,),
+        "masks": (0, SIZE, SIZE),
+    }
 
 
 def test_colours_change_within_bounds(data: CocoDataset) -> None:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import ExifTags, Image
 
 from diptych.data.photos import Photos
 from diptych.errors import RecipeError
@@ -101,6 +101,68 @@ def test_folders_without_a_usable_photo_are_refused(tmp_path: Path) -> None:
     (tmp_path / "b.jpg").write_bytes(b"")
     with pytest.raises(RecipeError, match="none of the photos"):
         Photos(tmp_path).crops(0, 0, 1, 16)
+
+
+def test_photos_are_found_below_folders_and_links(tmp_path: Path) -> None:
+    inside, outside = tmp_path / "photos", tmp_path / "elsewhere"
+    for folder in (inside / "deep" / "deeper", outside):
+        folder.mkdir(parents=True)
+    write(inside / "deep" / "deeper", coordinates(40, 40, 0))
+    write(outside, coordinates(40, 40, 1))
+    (inside / "deep" / "circle").symlink_to(inside)
+    (inside / "more").symlink_to(outside)
+    (inside / "lost.jpg").symlink_to(tmp_path / "none.jpg")
+    write_hidden = inside / "._0.png"
+    write_hidden.write_bytes(b"resource fork")
+    photos = Photos(inside)
+    names = [path.relative_to(inside).as_posix() for path in photos.paths]
+    assert names == ["deep/deeper/0.png", "lost.jpg", "more/0.png"]
+    shown = {int(number) for step in range(6) for number in photos.crops(0, step, 2, 8)[:, 2, 0, 0] * 255}
+    assert shown == {0, 1}
+    assert list(photos.broken) == ["lost.jpg"]
+    assert photos.problems[0].startswith("Photo lost.jpg was left out: ")
+    assert "no such file" in photos.problems[0]
+    assert photos.summary().splitlines() == [f"3 photos in {inside}, without labels", *photos.problems]
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "CMYK", "YCbCr", "I;16", "F"])
+def test_photos_of_any_kind(tmp_path: Path, mode: str) -> None:
+    grey = np.linspace(0, 255, 40 * 40).reshape(40, 40).astype(np.uint8)
+    if mode == "I;16":
+        image = Image.fromarray(grey.astype(np.uint16) * 257)
+    else:
+        image = Image.fromarray(grey).convert("RGB" if mode == "P" else "L").convert(mode)
+    image.save(tmp_path / "photo.tif")
+    crop = Photos(tmp_path).crops(0, 0, 1, 40)
+    assert crop.shape == (1, 3, 40, 40)
+    expected = grey if mode != "1" else np.asarray(image.convert("L"))
+    assert abs(float(crop.mean()) - expected.mean() / 255) < 0.02
+    assert float(crop.max() - crop.min()) > 0.95
+
+
+def test_photos_are_upright(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    Image.fromarray(coordinates(30, 50, 0)).save(tmp_path / "photo.png", exif=exif)
+    pixels = Photos(tmp_path).pixels(0)
+    assert pixels is not None
+    assert pixels.shape == (50, 30, 3)
+
+
+def test_crops_do_not_depend_on_the_memory(photos: Photos) -> None:
+    size = 50 * 70 * 3
+    for memory in (0, size, 2 * size + 1):
+        small = Photos(photos.folder, memory=memory)
+        for step in (3, 0, 9):
+            assert torch.equal(small.crops(1, step, 4, 32), photos.crops(1, step, 4, 32))
+
+
+def test_a_sample_has_nothing_in_it(tmp_path: Path) -> None:
+    write(tmp_path, *(coordinates(40, 40, number) for number in range(2)))
+    (tmp_path / "1.png").write_bytes(b"no picture")
+    photo, boxes, labels, masks = Photos(tmp_path).sample(1, np.random.default_rng(0))
+    assert np.array_equal(photo, coordinates(40, 40, 0))
+    assert (boxes.shape, labels.shape, masks.shape) == ((0, 4), (0,), (0, 40, 40))
 
 
 def test_limit_takes_the_first_photos(photos: Photos) -> None:

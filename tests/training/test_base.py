@@ -34,7 +34,7 @@ def recipe(tmp_path_factory: pytest.TempPathFactory, photos: Path, codec_file: P
     folder = tmp_path_factory.mktemp("base")
     path = folder / "base.yaml"
     path.write_text(
-        f"photos: {photos}\nlabels: {photos / 'labels.json'}\nstart: {codec_file}\ntask: {machine_file}\n"
+        f"photos: {photos}\nlabels: {photos / 'labels.json'}\nstart: {codec_file}\ntasks: [{machine_file}]\n"
         f"batch: 2\ncrop: 64\nhandover: 0.4\n"
         f"loop: {{out: {folder / 'out'}, steps: 2, threads: 1, precision: fp32, warmup: 1}}\n"
     )
@@ -77,7 +77,7 @@ def test_the_machine_reaches_the_codec_but_does_not_learn(settings_of: BaseRecip
         (gradient,) = torch.autograd.grad(losses[name], stage.model.g_a.down.weight, retain_graph=True)
         assert gradient.abs().max() > 0, name
     losses["loss"].backward()
-    assert all(p.grad is None for p in stage.task.parameters())
+    assert all(p.grad is None for task in stage.tasks for p in task.parameters())
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +117,7 @@ def test_pictures_keep_their_colours(stage: BaseStage) -> None:
 
 @pytest.mark.parametrize(
     ("override", "message"),
-    [("start=/nowhere.safetensors", "no weights file"), ("task=/nowhere.safetensors", "cannot be read")],
+    [("start=/nowhere.safetensors", "no weights file"), ("tasks=[/nowhere.safetensors]", "nowhere")],
 )
 def test_missing_weights_are_named(recipe: Path, override: str, message: str) -> None:
     with pytest.raises(ModelError, match=message):
@@ -126,4 +126,4 @@ def test_missing_weights_are_named(recipe: Path, override: str, message: str) ->
 
 def test_a_codec_is_no_machine(recipe: Path, codec_file: Path) -> None:
     with pytest.raises(ModelError, match="no task network"):
-        run("base", recipe, [f"task={codec_file}"])
+        run("base", recipe, [f"tasks=[{codec_file}]"])

@@ -125,3 +125,16 @@ def test_muon_moves_kernels_by_orthogonal_steps(layout: torch.memory_format) -> 
     moved = (conv.weight.detach() - before).flatten(1)
     singular = torch.linalg.svdvals(moved) / (0.1 * 0.2 * 54**0.5)
     assert 0.5 < float(singular.min()) <= float(singular.max()) < 1.5
+
+
+def test_batches_prepared_ahead_change_nothing(tmp_path: Path, photos: Path) -> None:
+    recipe = pixel_recipe(tmp_path, photos, steps=3)
+    alone = load_file(run("pixel", recipe, [f"loop.out={tmp_path / 'alone'}"]))
+    ahead = load_file(run("pixel", recipe, [f"loop.out={tmp_path / 'ahead'}", "loop.workers=2"]))
+    assert all(torch.equal(alone[name], ahead[name]) for name in alone)
+
+
+@pytest.mark.parametrize("scan", ["plain", "checkerboard", "quadtree"])
+def test_every_scan_trains(tmp_path: Path, photos: Path, scan: str) -> None:
+    weights = load_file(run("pixel", pixel_recipe(tmp_path, photos, steps=1), [f"scan={scan}"]))
+    assert len(weights["passes"].unique()) == {"plain": 1, "checkerboard": 2, "quadtree": 4}[scan]

@@ -38,7 +38,7 @@ def test_a_trained_machine_works_and_a_resumed_one_equals_it(tmp_path: Path, pho
     trainer = Trainer(*build("task", recipe, []))
     before = {name: p.detach().clone() for name, p in trainer.stage.model.named_parameters()}
     trainer.settings.out.mkdir()
-    logged = trainer.advance()
+    logged = trainer.advance(trainer.stage.batch(0, 0))
     trainer.save()
     losses = {"objectness", "rpn_box_reg", "classifier", "box_reg", "mask"}
     assert logged["task/loss"] == pytest.approx(sum(logged[f"task/{name}"] for name in losses), rel=1e-5)
@@ -67,7 +67,7 @@ def test_what_is_left_out_is_printed(tmp_path: Path, photos: Path, capsys: pytes
     labels["annotations"][3]["category_id"] = 77
     (tmp_path / "labels.json").write_text(json.dumps(labels))
     build("task", task_recipe(tmp_path, photos), [f"labels={tmp_path / 'labels.json'}"])
-    assert "Annotation 4 was left out: it has the unknown category 77." in capsys.readouterr().out
+    assert "Annotation 4 of 3.png was left out: it has the unknown category 77." in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

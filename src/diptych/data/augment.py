@@ -1,13 +1,15 @@
-"""Random views of labelled photos for training: scale, crop, flip and colour, the labels following."""
+"""Random views of photos for training: scale, crop, flip and colour, the labels following."""
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
-from diptych.data.coco import IGNORE, CocoDataset
+from diptych.data.coco import IGNORE
+from diptych.data.store import Sample
 
 PADDING = 124
 """Grey level of the canvas outside the photo, the mean of natural photos."""
@@ -30,10 +32,16 @@ class Augmentation:
     keep: float = 0.4
 
 
+class Samples(Protocol):
+    """Photos with labels (``CocoDataset``) or without (``Photos``)."""
+
+    def sample(self, index: int, random: np.random.Generator) -> Sample: ...
+
+
 def training_example(
-    dataset: CocoDataset, index: int, how: Augmentation, random: np.random.Generator
+    dataset: Samples, index: int, how: Augmentation, random: np.random.Generator
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """One random view of photo ``index``.
+    """One random view of photo ``index``, or of another one if it turns out to be broken.
 
     Returns:
         the picture, float (3, size, size) in [0, 1], and its target: boxes float32 (n, 4) in its pixels,
@@ -41,7 +49,7 @@ def training_example(
         (n, size, size). Only the heads of Mask R-CNN know ``IGNORE``: its region proposals learn such boxes
         as objects.
     """
-    photo = dataset.photo(index)
+    photo, boxes, labels, masks = dataset.sample(index, random)
     height, width = photo.shape[:2]
     factor = random.uniform(*how.scale) * how.size / max(height, width)
     scaled = (max(1, round(height * factor)), max(1, round(width * factor)))
@@ -55,7 +63,6 @@ def training_example(
     resized = Image.fromarray(photo).resize(shape, Image.Resampling.BILINEAR, box=source, reducing_gap=2.0)
     canvas[area] = _recolour(np.asarray(resized), how.colour, random)
 
-    boxes, labels, masks = dataset.instances(index, crowds=True)
     offset = np.array([place[1][0] - seen[1][0], place[0][0] - seen[0][0]] * 2, dtype=np.float32)
     moved = boxes * np.float32(factor) + offset
     boxes = np.stack([moved[:, k].clip(place[1 - k % 2][0], place[1 - k % 2][1]) for k in range(4)], axis=1)

@@ -1,6 +1,6 @@
-"""COCO-format labels: photos decoded once into memory, instances as tensors.
+"""COCO-format labels and their photos, instances as arrays.
 
-    folder of photos + labels.json -> CocoDataset -> photo(i), target(i), truth() for the evaluation
+    folder of photos + labels.json -> CocoDataset -> sample(i), target(i), truth() for the evaluation
 
 A broken photo or annotation never stops a run: it is left out and named in ``CocoDataset.problems``.
 """
@@ -8,10 +8,9 @@ A broken photo or annotation never stops a run: it is left out and named in ``Co
 import contextlib
 import hashlib
 import io
-import json
+import os
 from collections import defaultdict
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,12 +18,14 @@ import numpy as np
 import torch
 from pycocotools import mask as rle_masks
 from pycocotools.coco import COCO
-from pydantic import BaseModel, PositiveInt, StrictInt, ValidationError
 from torch import Tensor
 
-from diptych.data.masks import to_rle
-from diptych.data.photos import read_pixels
+from diptych.data.cocofile import ImageEntry, Instance, LabelFile, check_annotation, read_labels, to_instance
+from diptych.data.report import summary
+from diptych.data.store import MEMORY, PhotoFile, PhotoStore, Sample, in_parallel, read_pixels, wrong_size
 from diptych.errors import PictureError, RecipeError
+from diptych.files import files_below
+from diptych.images import READS, stored_size
 
 IGNORE = -1
 """Label of a crowd region: neither an example of a class nor of the background."""
@@ -32,32 +33,19 @@ IGNORE = -1
 Split = Literal["all", "train", "validation"]
 
 
-class _Category(BaseModel):
-    id: StrictInt
-    name: str
-
-
-class _Image(BaseModel):
-    id: StrictInt
-    file_name: str
-    width: PositiveInt
-    height: PositiveInt
-
-
-class _Labels(BaseModel):
-    images: list[_Image]
-    categories: list[_Category]
-    annotations: list[Any]
-
-
 def in_validation(file_name: str, fraction: float) -> bool:
     """Whether a photo belongs to the validation part, decided by a hash of its name alone."""
-    digest = hashlib.sha256(file_name.encode()).digest()
+    digest = hashlib.sha256(file_name.encode(errors="surrogatepass")).digest()
     return int.from_bytes(digest[:4], "big") < fraction * 2**32
 
 
 class CocoDataset:
     """Photos and instances of one COCO-format file.
+
+    Labels are in the orientation in which a photo lies in its file, EXIF not applied, unless the size they
+    state tells otherwise (:func:`diptych.data.store.read_pixels`). Instances without a mask get their box as
+    one. Photos that fit into ``memory`` together are decoded, and so checked, at once; of more photos only the
+    headers are checked, they are decoded when needed, and another one stands in for one that is broken then.
 
     Args:
         folder: where the photos lie.
@@ -65,14 +53,15 @@ class CocoDataset:
         split: ``train`` and ``validation`` divide the photos by name, ``all`` takes every one.
         validation: the part of the photos, 0 to 1, that ``validation`` gets.
         limit: take at most this many photos.
+        memory: bytes of decoded photos to keep.
 
     Attributes:
-        classes: names of the classes; label ``k`` (1-based) is ``classes[k - 1]``.
+        classes: names of the classes, in the order of the category ids; label ``k`` (1-based) is
+            ``classes[k - 1]``.
         ids: COCO image ids in the order of the indices.
-        problems: one sentence per photo or annotation that was left out.
 
     Raises:
-        RecipeError: the labels cannot be read, or no usable photo is left.
+        RecipeError: the labels cannot be read, or no usable photo is left, or none of its annotations.
     """
 
     def __init__(
@@ -82,38 +71,69 @@ class CocoDataset:
         split: Split = "all",
         validation: float = 0.05,
         limit: int | None = None,
+        memory: int = MEMORY,
     ) -> None:
-        self.problems: list[str] = []
-        content = _read_labels(Path(labels))
-        categories = sorted(content.categories, key=lambda c: c.id)
-        self.classes = tuple(c.name for c in categories)
-        self._label_of = {c.id: k for k, c in enumerate(categories, start=1)}
-        chosen = [i for i in content.images if _chosen(i.file_name, split, validation)][:limit]
-        with ThreadPoolExecutor() as pool:
-            photos = list(pool.map(lambda entry: _decode(Path(folder), entry), chosen))
-        self.problems += [p for p in photos if isinstance(p, str)]
-        kept = [(entry, p) for entry, p in zip(chosen, photos, strict=True) if not isinstance(p, str)]
-        if not kept:
-            raise RecipeError(f"{labels} names no photo that can be read from {folder}.")
-        self._images = [entry for entry, _ in kept]
-        self._photos = [photo for _, photo in kept]
+        self._folder, self._labels = Path(folder), Path(labels)
+        content = read_labels(self._labels)
+        self.classes = tuple(category.name for category in content.categories)
+        self._listed = {os.path.normpath(entry.file_name) for entry in content.images}
+        self._problems: list[str] = []
+        self._load([i for i in content.images if _chosen(i.file_name, split, validation)][:limit], memory)
         self.ids = [entry.id for entry in self._images]
-        self._instances = self._read_instances(content.annotations)
+        self._instances = self._read_instances(content)
 
     def __len__(self) -> int:
-        return len(self._photos)
+        return len(self._images)
+
+    @property
+    def problems(self) -> list[str]:
+        """One sentence per photo or annotation that was left out."""
+        return self._problems + self._store.problems()
+
+    def summary(self, file: Path | None = None) -> str:
+        """How many photos and instances there are, and the first problems; see
+        :func:`diptych.data.report.summary`."""
+        instances = [i for found in self._instances.values() for i in found]
+        crowds, boxed = sum(i.crowd for i in instances), sum(i.boxed for i in instances)
+        below = (path.relative_to(self._folder) for path in files_below(self._folder, READS))
+        unlisted = sum(str(path) not in self._listed for path in below)
+        counts = [
+            f"{len(self):,} photos in {self._folder} with {len(instances) - crowds:,} instances",
+            f"{len(self.classes)} classes",
+            f"{crowds:,} crowds" if crowds else "",
+            f"{boxed:,} of them boxes without a mask" if boxed else "",
+            f"{unlisted:,} photos there are not in {self._labels.name}" if unlisted else "",
+        ]
+        return summary(", ".join(filter(None, counts)), self.problems, file)
 
     def name(self, index: int) -> str:
         """File name of photo ``index``."""
         return self._images[index].file_name
 
     def photo(self, index: int) -> np.ndarray:
-        """Photo ``index``: uint8 (height, width, 3), sRGB. Shared: do not write into it."""
-        return self._photos[index]
+        """Photo ``index``: uint8 (height, width, 3), sRGB. Shared: do not write into it.
+
+        Raises:
+            PictureError: it turns out to be broken.
+        """
+        pixels = self._store.get(index)
+        if pixels is None:
+            raise PictureError(self._store.broken[index])
+        return pixels
+
+    def sample(self, index: int, random: np.random.Generator) -> Sample:
+        """Photo ``index`` and its instances, crowds with the label ``IGNORE``; if the photo turns out to be
+        broken, another one drawn by ``random``.
+
+        Raises:
+            RecipeError: no photo can be read.
+        """
+        index, photo = self._store.usable(index, random)
+        return Sample(photo, *self.instances(index, crowds=True))
 
     def labels(self, index: int) -> list[int]:
         """Class labels of the photo's instances, crowds left out, without decoding masks."""
-        return [i["label"] for i in self._instances[self.ids[index]] if not i["iscrowd"]]
+        return [i.label for i in self._instances[self.ids[index]] if not i.crowd]
 
     def instances(self, index: int, crowds: bool = False) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Instances of photo ``index`` as arrays.
@@ -125,13 +145,12 @@ class CocoDataset:
             boxes float32 (n, 4) in pixels as x0, y0, x1, y1; labels int64 (n,) in 1..classes; masks uint8
             (n, height, width) of 0 and 1.
         """
-        found = [i for i in self._instances[self.ids[index]] if crowds or not i["iscrowd"]]
-        height, width = self._photos[index].shape[:2]
-        boxes = np.array([i["box"] for i in found], dtype=np.float32).reshape(-1, 4)
-        labels = np.array([IGNORE if i["iscrowd"] else i["label"] for i in found], dtype=np.int64)
-        masks = np.zeros((0, height, width), dtype=np.uint8)
+        found = [i for i in self._instances[self.ids[index]] if crowds or not i.crowd]
+        boxes = np.array([i.box for i in found], dtype=np.float32).reshape(-1, 4)
+        labels = np.array([IGNORE if i.crowd else i.label for i in found], dtype=np.int64)
+        masks = np.zeros((0, self._images[index].height, self._images[index].width), dtype=np.uint8)
         if found:
-            masks = np.moveaxis(rle_masks.decode([i["rle"] for i in found]), 2, 0)
+            masks = np.moveaxis(rle_masks.decode([i.rle for i in found]), 2, 0)
         return boxes, labels, masks
 
     def target(self, index: int) -> dict[str, Tensor]:
@@ -149,16 +168,16 @@ class CocoDataset:
         annotations: list[dict[str, Any]] = []
         for image_id in self.ids:
             for instance in self._instances[image_id]:
-                x0, y0, x1, y1 = instance["box"]
+                x0, y0, x1, y1 = instance.box
                 annotations.append(
                     {
                         "id": len(annotations) + 1,
                         "image_id": image_id,
-                        "category_id": instance["label"],
+                        "category_id": instance.label,
                         "bbox": [x0, y0, x1 - x0, y1 - y0],
-                        "area": float(instance["area"]),
-                        "iscrowd": instance["iscrowd"],
-                        "segmentation": instance["rle"],
+                        "area": float(instance.area),
+                        "iscrowd": int(instance.crowd),
+                        "segmentation": instance.rle,
                     }
                 )
         coco = COCO()
@@ -171,19 +190,68 @@ class CocoDataset:
             coco.createIndex()
         return coco
 
-    def _read_instances(self, annotations: Sequence[Any]) -> dict[int, list[dict[str, Any]]]:
-        sizes = {entry.id: (entry.height, entry.width) for entry in self._images}
-        instances: dict[int, list[dict[str, Any]]] = defaultdict(list)
-        for number, annotation in enumerate(annotations):
+    def _load(self, chosen: list[ImageEntry], memory: int) -> None:
+        """Check the chosen photos; what remains are ``_images`` and the store of their pixels."""
+        files = [PhotoFile(i.file_name, self._folder / i.file_name, (i.width, i.height)) for i in chosen]
+        decode = 3 * sum(entry.width * entry.height for entry in chosen) <= memory
+        kept = []
+        for k, found in enumerate(in_parallel(partial(_inspected, decode=decode), files, "reading photos")):
+            if isinstance(found, PictureError):
+                self._problems.append(f"Photo {files[k].name} was left out: {found}.")
+            else:
+                kept.append((k, found))
+        self._images = [chosen[k] for k, _ in kept]
+        self._store = PhotoStore([files[k] for k, _ in kept], memory)
+        for index, (_, pixels) in enumerate(kept):
+            if pixels is not None:
+                self._store.keep(index, pixels)
+        if all(self._store.get(index) is None for index in range(len(self))):
+            why = f": {self.problems[0]}" if self.problems else "."
+            raise RecipeError(f"{self._labels} names no photo that can be read from {self._folder}{why}")
+
+    def _read_instances(self, content: LabelFile) -> dict[int, list[Instance]]:
+        label_of = {category.id: label for label, category in enumerate(content.categories, start=1)}
+        entries = {entry.id: entry for entry in self._images}
+        instances: dict[int, list[Instance]] = defaultdict(list)
+        by_id: dict[str, Any] = {}
+        tried, before = 0, len(self._problems)
+        for number, annotation in enumerate(content.annotations):
+            fields = annotation if isinstance(annotation, dict) else {}
+            image_id, name = fields.get("image_id"), str(fields.get("id", f"number {number}"))
+            if isinstance(image_id, int) and image_id not in entries:
+                continue
+            tried += 1
             try:
-                image_id = annotation["image_id"]
-                if image_id in sizes:
-                    instances[image_id].append(_read_instance(annotation, sizes[image_id], self._label_of))
-            except (KeyError, TypeError, ValueError, OverflowError) as error:
-                which = annotation.get("id") if isinstance(annotation, dict) else None
-                reason = f"it lacks {error}" if isinstance(error, KeyError) else error
-                self.problems.append(f"Annotation {which or f'number {number}'} was left out: {reason}.")
+                first = by_id.setdefault(name, annotation)
+                if first is not annotation and first == annotation:
+                    raise ValueError("it is there twice")
+                checked = check_annotation(annotation)
+                entry = entries[checked.image_id]
+                instance = to_instance(checked, (entry.width, entry.height), label_of)
+                instances[entry.id].append(instance)
+            except ValueError as error:
+                place = f" of {entries[image_id].file_name}" if isinstance(image_id, int) else ""
+                self._problems.append(f"Annotation {name}{place} was left out: {error}.")
+        if tried and not instances:
+            raise RecipeError(f"None of the annotations in {self._labels} can be used: {self._problems[before]}")
         return instances
+
+
+def _inspected(file: PhotoFile, decode: bool) -> np.ndarray | PictureError | None:
+    """The pixels of a photo if they are to be decoded, or what is wrong with it."""
+    try:
+        if decode:
+            return read_pixels(file)
+        found = stored_size(file.path)
+        if file.size is not None and file.size not in (found, found[::-1]):
+            raise PictureError(wrong_size(file.path, found, file.size))
+    except PictureError as error:
+        return error
+    return None
+
+
+def _chosen(name: str, split: Split, validation: float) -> bool:
+    return split == "all" or in_validation(name, validation) == (split == "validation")
 
 
 def repeated(dataset: CocoDataset, threshold: float, seed: int = 0) -> np.ndarray:
@@ -200,53 +268,3 @@ def repeated(dataset: CocoDataset, threshold: float, seed: int = 0) -> np.ndarra
     wanted = np.array([max([1.0, *(float(factors[k]) for k in labels)]) for labels in shown])
     extra = np.random.default_rng(seed).random(len(dataset)) < wanted % 1
     return np.repeat(np.arange(len(dataset)), wanted.astype(np.int64) + extra)
-
-
-def _chosen(name: str, split: Split, validation: float) -> bool:
-    return split == "all" or in_validation(name, validation) == (split == "validation")
-
-
-def _read_labels(path: Path) -> _Labels:
-    try:
-        labels = _Labels.model_validate(json.loads(path.read_text(encoding="utf-8")))
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise RecipeError(f"The labels {path} are not in COCO format: {where or 'file'}: {first['msg']}.") from None
-    except (OSError, ValueError) as error:
-        raise RecipeError(f"The labels {path} cannot be read: {error}.") from error
-    for kind, entries in (("photos", labels.images), ("categories", labels.categories)):
-        if len({entry.id for entry in entries}) < len(entries):
-            raise RecipeError(f"Two {kind} in the labels {path} have the same id.")
-    return labels
-
-
-def _decode(folder: Path, entry: _Image) -> np.ndarray | str:
-    try:
-        photo = read_pixels(folder / entry.file_name)
-    except PictureError as error:
-        return f"Photo {entry.file_name} was left out: {error}."
-    height, width = photo.shape[:2]
-    if (height, width) != (entry.height, entry.width):
-        return f"Photo {entry.file_name} was left out: it is {width}x{height}, not as its labels say."
-    return photo
-
-
-def _read_instance(annotation: dict[str, Any], size: tuple[int, int], label_of: dict[int, int]) -> dict[str, Any]:
-    x, y, width, height = (float(v) for v in annotation["bbox"])
-    if not np.isfinite([x, y, width, height]).all():
-        raise ValueError("its box is not finite")
-    rle = to_rle(annotation["segmentation"], size)
-    area = int(rle_masks.area(rle))
-    crowd = int(annotation.get("iscrowd", 0))
-    if not (width >= 1 and height >= 1 and (area >= 1 or crowd)):
-        raise ValueError("its box or mask is empty")
-    if annotation["category_id"] not in label_of:
-        raise ValueError(f"it has the unknown category {annotation['category_id']}")
-    return {
-        "box": (x, y, x + width, y + height),
-        "label": label_of[annotation["category_id"]],
-        "iscrowd": crowd,
-        "area": float(annotation.get("area", area)),
-        "rle": rle,
-    }

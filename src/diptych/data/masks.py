@@ -16,12 +16,16 @@ def to_rle(segmentation: Any, size: tuple[int, int]) -> dict[str, Any]:
 
     Raises:
         ValueError: it is none of these, or does not fit the photo.
-        KeyError: ``size`` or ``counts`` is missing.
     """
-    if isinstance(segmentation, list):
-        return _of_polygons(segmentation, size)
-    if not isinstance(segmentation, dict):
-        raise ValueError("its segmentation is neither polygons nor run lengths")
+    try:
+        if isinstance(segmentation, list):
+            return _of_polygons(segmentation, size)
+        return _of_runs(segmentation, size)
+    except (KeyError, TypeError, OverflowError):
+        raise ValueError("its segmentation is neither polygons nor run lengths") from None
+
+
+def _of_runs(segmentation: dict[str, Any], size: tuple[int, int]) -> dict[str, Any]:
     if list(segmentation["size"]) != list(size):
         raise ValueError("its mask has not the size of the photo")
     counts = segmentation["counts"]

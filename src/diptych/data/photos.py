@@ -1,75 +1,84 @@
-"""Random crops of the photos in a folder."""
+"""Photos without labels: random crops of any folder."""
 
 from __future__ import annotations
 
-import logging
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from diptych.data.order import sample_order
-from diptych.errors import PictureError, RecipeError
-
-_log = logging.getLogger(__name__)
-
-SUFFIXES = {".avif", ".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
-
-
-def read_pixels(path: Path) -> np.ndarray:
-    """RGB pixels of a photo, uint8 ``(H, W, 3)``.
-
-    Raises:
-        PictureError: saying why it cannot be read.
-    """
-    try:
-        with Image.open(path) as image:
-            return np.asarray(image.convert("RGB"))
-    except Exception as error:  # Pillow's readers raise nearly anything on damaged files
-        raise PictureError(str(error) or type(error).__name__) from error
+from diptych.data.report import summary
+from diptych.data.store import MEMORY, PhotoFile, PhotoStore, Sample
+from diptych.errors import RecipeError
+from diptych.files import files_below
+from diptych.images import READS
 
 
 class Photos:
-    """All photos under a folder, decoded once and kept in memory as uint8.
+    """All photos under a folder, upright and in sRGB, decoded when needed.
+
+    A broken photo never stops a run: another one stands in for it, and it is named in the log and in
+    :attr:`problems`.
 
     Args:
-        folder: searched recursively.
+        folder: searched with its subfolders and what links in it lead to, without hidden files.
         limit: use only this many photos, 0 for all.
+        memory: bytes of decoded photos to keep.
 
     Raises:
-        RecipeError: if there is no photo.
+        RecipeError: if there is no photo, or none that can be read.
     """
 
-    def __init__(self, folder: Path, limit: int = 0) -> None:
+    def __init__(self, folder: Path, limit: int = 0, memory: int = MEMORY) -> None:
         self.folder = folder
         self.limit = limit
-        self._pixels: dict[int, np.ndarray | None] = {}
-        self.broken: dict[str, str] = {}
         if not self.paths:
             raise RecipeError(f"no photos under {folder}")
+        self._store = PhotoStore([PhotoFile(self._name(path), path) for path in self.paths], memory)
+        if all(self.pixels(index) is None for index in range(len(self))):
+            raise RecipeError(f"none of the photos under {folder} can be read: {self._store.broken[0]}")
 
     @cached_property
     def paths(self) -> list[Path]:
-        found = sorted(p for p in self.folder.rglob("*") if p.suffix.lower() in SUFFIXES)
+        found = files_below(self.folder, READS)
         return found[: self.limit] if self.limit else found
 
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    @property
+    def broken(self) -> dict[str, str]:
+        """Why photos cannot be read, by name, as far as they have been needed."""
+        return {self._store.files[k].name: why for k, why in sorted(self._store.broken.items())}
+
+    @property
+    def problems(self) -> list[str]:
+        """A sentence per broken photo."""
+        return self._store.problems()
+
+    def summary(self, file: Path | None = None) -> str:
+        """How many photos there are, and the first problems; see :func:`diptych.data.report.summary`."""
+        return summary(f"{len(self):,} photos in {self.folder}, without labels", self.problems, file)
+
     def pixels(self, index: int) -> np.ndarray | None:
-        """RGB pixels ``(H, W, 3)`` uint8, or None for a photo that cannot be read (named in ``broken``)."""
-        if index not in self._pixels:
-            try:
-                self._pixels[index] = read_pixels(self.paths[index])
-            except PictureError as error:
-                name = self.paths[index].relative_to(self.folder).as_posix()
-                self.broken[name] = str(error)
-                _log.warning("%s was left out: %s", name, error)
-                self._pixels[index] = None
-        return self._pixels[index]
+        """Photo ``index``: uint8 (height, width, 3), shared, or None if it is broken."""
+        return self._store.get(index)
+
+    def sample(self, index: int, random: np.random.Generator) -> Sample:
+        """Photo ``index`` with nothing in it, for what trains on photos with or without labels.
+
+        Raises:
+            RecipeError: if no photo can be read.
+        """
+        _, photo = self._store.usable(index, random)
+        boxes, labels = np.zeros((0, 4), dtype=np.float32), np.zeros(0, dtype=np.int64)
+        return Sample(photo, boxes, labels, np.zeros((0, *photo.shape[:2]), dtype=np.uint8))
 
     def crops(self, seed: int, step: int, batch: int, size: int) -> Tensor:
-        """One step's training crops.
+        """One step's training crops, a pure function of the arguments and the files.
 
         Returns:
             ``(batch, 3, size, size)`` float in 0..1, channels-last, randomly flipped and transposed. Photos
@@ -79,16 +88,12 @@ class Photos:
             RecipeError: if no photo can be read.
         """
         rng = np.random.default_rng((seed, step, 1))
-        crops = [self._crop(index, rng, size) for index in sample_order(seed, len(self.paths), step, batch)]
+        crops = [self._crop(index, rng, size) for index in sample_order(seed, len(self), step, batch)]
         stacked = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2)
         return stacked.float().div_(255)
 
     def _crop(self, index: int, rng: np.random.Generator, size: int) -> np.ndarray:
-        pixels = self.pixels(index)
-        while pixels is None:
-            if len(self.broken) == len(self.paths):
-                raise RecipeError(f"none of the photos under {self.folder} can be read")
-            pixels = self.pixels(int(rng.integers(len(self.paths))))
+        _, pixels = self._store.usable(index, rng)
         short = [max(0, size - side) for side in pixels.shape[:2]]
         if any(short):
             pixels = np.pad(pixels, ((0, short[0]), (0, short[1]), (0, 0)), mode="symmetric")
@@ -97,3 +102,6 @@ class Photos:
         flips, turned = rng.integers(0, 2, 2), bool(rng.integers(2))
         crop = crop[:: 1 - 2 * flips[0], :: 1 - 2 * flips[1]]
         return np.ascontiguousarray(crop.transpose(1, 0, 2) if turned else crop)
+
+    def _name(self, path: Path) -> str:
+        return path.relative_to(self.folder).as_posix()

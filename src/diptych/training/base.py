@@ -13,9 +13,11 @@ from torch import Tensor, nn
 from diptych.data.augment import Augmentation, training_example
 from diptych.data.coco import CocoDataset, Split
 from diptych.data.order import sample_order
+from diptych.data.photos import Photos
 from diptych.models import load_model, save_model
 from diptych.nn.model import CodecModel
-from diptych.tasks import load_task
+from diptych.tasks import Machine, feature_distance, load_task
+from diptych.tasks.score import label_map, relabelled
 from diptych.training.loop import LoopSettings, Stage
 from diptych.training.losses import balance, distortion_weight, draw_qualities, squared_error
 
@@ -34,14 +36,17 @@ class BaseRecipe(BaseModel):
 
     loop: LoopSettings
     photos: Path
-    labels: Path
+    labels: Path | None = Field(default=None, description="COCO labels; without them only features are compared")
     split: Split = "all"
     limit: int = Field(default=0, ge=0, description="use only this many photos")
     start: Path = Field(description="codec weights to start from")
-    task: Path = Field(description="weights of the frozen machine")
+    tasks: list[Path] = Field(min_length=1, description="the frozen machines: weights, or YAML descriptions")
     batch: int = Field(default=8, gt=0)
     crop: int = Field(default=256, gt=0, multiple_of=64)
     scale: tuple[float, float] = Field(default=(1.1, 1.6), description="photo's long side relative to the crop")
+    resize: tuple[float, float] = Field(
+        default=(0.65, 1.0), description="range of the size at which machines see pictures, relative to the codec"
+    )
     mse_weight: tuple[float, float] = Field(default=(1.0, 0.1), description="at the start and after the handover")
     task_weight: float = Field(default=100.0, ge=0, description="of the machine's losses, after the handover")
     feature_weight: float = Field(default=300.0, ge=0, description="of the feature distance, after the handover")
@@ -54,11 +59,15 @@ class BaseStage(Stage):
     def __init__(self, recipe: BaseRecipe) -> None:
         torch.manual_seed(recipe.loop.seed)
         self.recipe = recipe
-        self.data = CocoDataset(recipe.photos, recipe.labels, recipe.split, limit=recipe.limit or None)
-        for problem in self.data.problems:
-            print(problem)
+        self.data: CocoDataset | Photos
+        if recipe.labels:
+            self.data = CocoDataset(recipe.photos, recipe.labels, recipe.split, limit=recipe.limit or None)
+        else:
+            self.data = Photos(recipe.photos, recipe.limit)
+        print(self.data.summary())
         self.model: CodecModel = load_model(recipe.start)
-        self.task = load_task(recipe.task)
+        self.tasks = [load_task(path) for path in recipe.tasks]
+        self.labels = [self._labels_of(task) for task in self.tasks]
 
     def players(self) -> Mapping[str, list[nn.Module]]:
         return {"codec": [self.model]}
@@ -72,21 +81,19 @@ class BaseStage(Stage):
         return torch.stack([picture for picture, _ in examples]), [target for _, target in examples]
 
     def losses(self, player: str, batch: Batch, progress: float) -> dict[str, Tensor]:
-        device = next(self.model.parameters()).device
-        self.task.to(device)
+        recipe, device = self.recipe, next(self.model.parameters()).device
         x = batch[0].to(device, memory_format=torch.channels_last)
-        targets = [{name: value.to(device) for name, value in target.items()} for target in batch[1]]
         quality = draw_qualities(len(x), device)
         coded = self.model(x, quality)
         bpp = coded.bits / x[0, 0].numel()
         mse = squared_error(x, coded.x_hat)
-        features, task = self._machine_losses(x, coded.x_hat, targets)
-        share = min(1.0, progress / self.recipe.handover) if self.recipe.handover else 1.0
-        first, last = self.recipe.mse_weight
+        features, task = self._machine_losses(x, coded.x_hat, batch[1])
+        share = min(1.0, progress / recipe.handover) if recipe.handover else 1.0
+        first, last = recipe.mse_weight
         weight = distortion_weight(quality)
-        distortion = (first + share * (last - first)) * mse + share * self.recipe.feature_weight * features
+        distortion = (first + share * (last - first)) * mse + share * recipe.feature_weight * features
         loss = (balance(quality) * (bpp + weight * distortion)).mean()
-        loss = loss + share * self.recipe.task_weight * float((balance(quality) * weight).mean()) * task
+        loss = loss + share * recipe.task_weight * (balance(quality) * weight).mean() * task
         return {
             "loss": loss,
             "bpp": bpp.mean(),
@@ -95,16 +102,37 @@ class BaseStage(Stage):
             "task": task,
         }
 
+    def _labels_of(self, task: Machine) -> Tensor | None:
+        """From the data's labels to those of a machine that is to learn from them; see ``label_map``."""
+        if isinstance(self.data, Photos) or not hasattr(task, "classes"):
+            return None
+        return label_map(self.data.classes, task.classes)
+
     def _machine_losses(
         self, x: Tensor, x_hat: Tensor, targets: Sequence[dict[str, Tensor]]
     ) -> tuple[Tensor, Tensor]:
-        """Relative squared distance of the machine's features ``(B,)``, and the sum of its losses."""
-        with torch.no_grad():
-            wanted = self.task.features(x)
-        seen = self.task.features(x_hat)
-        losses = self.task.loss(x_hat, targets, seen)
-        distances = [_relative_distance(wanted[level], seen[level]) for level in wanted]
-        return torch.stack(distances).mean(0), torch.stack(list(losses.values())).sum()
+        """Relative squared distance of the machines' features ``(B,)``, and the mean of their summed losses."""
+        side = self._side_seen()
+        original, decoded = seen_at(x, side), seen_at(x_hat, side)
+        distances, losses = [], []
+        for task, labels in zip(self.tasks, self.labels, strict=True):
+            task.to(x.device)
+            with torch.no_grad():
+                wanted = task.features(original)
+            seen = task.features(decoded)
+            distances.append(feature_distance(wanted, seen))
+            if labels is not None:
+                moved = [relabelled(target_at(target, x.shape[-1], side, x.device), labels) for target in targets]
+                losses += [
+                    torch.stack([*terms.values()]).sum() for terms in [task.loss(decoded, moved, seen)] if terms
+                ]
+        return torch.stack(distances).mean(0), torch.stack(losses).mean() if losses else x.new_zeros(())
+
+    def _side_seen(self) -> int:
+        """Side of the pictures that machines get this time, a multiple of 32."""
+        low, high = self.recipe.resize
+        factor = low + (high - low) * float(torch.rand(()))
+        return max(32, round(self.recipe.crop * factor / 32) * 32)
 
     def pictures(self) -> dict[str, Tensor]:
         x = self.batch(0, 0)[0][:2].to(next(self.model.parameters()).device)
@@ -115,5 +143,21 @@ class BaseStage(Stage):
         save_model(self.model, path, {"stage": "base"})
 
 
-def _relative_distance(wanted: Tensor, seen: Tensor) -> Tensor:
-    return (wanted - seen).square().flatten(1).sum(1) / wanted.square().flatten(1).sum(1)
+def seen_at(pictures: Tensor, side: int) -> Tensor:
+    """Square pictures ``(B, 3, S, S)`` at another side, interpolated as torchvision's detectors do it."""
+    if side == pictures.shape[-1]:
+        return pictures
+    return nn.functional.interpolate(pictures.float(), (side, side), mode="bilinear", align_corners=False)
+
+
+def target_at(target: Mapping[str, Tensor], before: int, side: int, device: torch.device) -> dict[str, Tensor]:
+    """A training target of a picture of side ``before`` for the same picture of another side."""
+    boxes, labels, masks = (target[name].to(device) for name in ("boxes", "labels", "masks"))
+    if side != before:
+        boxes = boxes * (side / before)
+        masks = (
+            nn.functional.interpolate(masks[None], (side, side), mode="nearest")[0]
+            if len(masks)
+            else masks.new_zeros(0, side, side)
+        )
+    return {"boxes": boxes, "labels": labels, "masks": masks}

@@ -95,6 +95,7 @@ class HumanStage(Stage):
             raise RecipeError(f"patches of {recipe.patch} pixels do not fit into crops of {recipe.crop}")
         self.recipe = recipe
         self.photos = Photos(recipe.photos, recipe.limit)
+        print(self.photos.summary())
         self.frozen = load_codec(recipe.codec)
         self.model: TunedDecoder = TunedDecoder(self.frozen, recipe.stages)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +18,7 @@ from accelerate import Accelerator
 from pydantic import BaseModel, ConfigDict, Field
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
 from torch.utils.tensorboard import SummaryWriter
 
 from diptych.errors import ModelError
@@ -42,6 +43,7 @@ class LoopSettings(BaseModel):
     ema: float = Field(default=0.998, ge=0, lt=1)
     precision: Precision = "auto"
     threads: int = Field(default=0, ge=0, description="0: as many as PyTorch chooses")
+    workers: int = Field(default=0, ge=0, description="processes that prepare batches ahead; pays with a GPU")
     checkpoint_minutes: float = Field(default=3.0, ge=0)
     log_every: int = Field(default=20, gt=0)
     pictures_every: int = Field(default=500, gt=0)
@@ -84,6 +86,30 @@ class Stage(ABC):
     def pictures(self) -> dict[str, Tensor]:
         """Sample pictures ``(3, H, W)`` in 0..1 for TensorBoard."""
         return {}
+
+
+class _Batches(Dataset[Any]):
+    """The batches of steps ``first`` .. ``last`` of a stage, prepared in order by worker processes."""
+
+    def __init__(self, stage: Stage, seed: int, first: int, last: int) -> None:
+        self.stage, self.seed, self.first, self.last = stage, seed, first, last
+
+    def __len__(self) -> int:
+        return self.last - self.first
+
+    def __getitem__(self, index: int) -> Any:
+        return self.stage.batch(self.seed, self.first + index)
+
+
+def batches(stage: Stage, settings: LoopSettings, first: int) -> Iterator[Any]:
+    """The batches from step ``first`` to the last; the same ones however many workers prepare them."""
+    if settings.workers == 0:
+        return (stage.batch(settings.seed, step) for step in range(first, settings.steps))
+    steps = _Batches(stage, settings.seed, first, settings.steps)
+    pinned = torch.cuda.is_available()
+    return iter(
+        DataLoader(steps, batch_size=None, num_workers=settings.workers, prefetch_factor=4, pin_memory=pinned)
+    )
 
 
 class Average:
@@ -183,12 +209,11 @@ class Trainer:
             raise ModelError(f"{self.checkpoint} does not fit this recipe: {error}") from None
         self.step, self.precision = state["step"], state["precision"]
 
-    def advance(self) -> dict[str, float]:
-        """One step of every player; returns the logged scalars."""
+    def advance(self, batch: Any) -> dict[str, float]:
+        """One step of every player on the batch of this step; returns the logged scalars."""
         settings, step = self.settings, self.step
         factor = settings.lr_factor(step)
         torch.manual_seed(settings.seed * 1_000_003 + step)
-        batch = self.stage.batch(settings.seed, step)
         logged: dict[str, float] = {}
         for (player, owned), rates in zip(self.optimizers.items(), self.base_lr, strict=True):
             for optimizer, base in zip(owned, rates, strict=True):
@@ -239,8 +264,8 @@ def _run(trainer: Trainer, writer: SummaryWriter, progress: Progress) -> None:
     settings = trainer.settings
     bar = progress.add_task("train", total=settings.steps, completed=trainer.step, note="")
     saved = time.monotonic()
-    while trainer.step < settings.steps:
-        logged = trainer.advance()
+    for batch in batches(trainer.stage, settings, trainer.step):
+        logged = trainer.advance(batch)
         progress.update(bar, completed=trainer.step, note=_note(logged))
         if trainer.step % settings.log_every == 0:
             _log(writer, progress, trainer, logged)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from diptych.data.photos import Photos
+from diptych.nn.context import SCANS
 from diptych.nn.model import CodecModel
+from diptych.nn.transforms import Widths
 from diptych.training.loop import LoopSettings, Stage
 from diptych.training.losses import balance, distortion_weight, draw_qualities, squared_error
 
@@ -24,6 +27,10 @@ class PixelRecipe(BaseModel):
     photos: Path
     limit: int = Field(default=0, ge=0, description="use only this many photos")
     start: Path | None = Field(default=None, description="codec weights to start from")
+    scan: Literal["plain", "checkerboard", "quadtree"] = Field(
+        default="checkerboard",
+        description="how latents are divided into passes, unless there are weights to start from",
+    )
     batch: int = Field(default=8, gt=0)
     crop: int = Field(default=256, gt=0, multiple_of=64)
 
@@ -37,7 +44,9 @@ class PixelStage(Stage):
         torch.manual_seed(recipe.loop.seed)
         self.recipe = recipe
         self.photos = Photos(recipe.photos, recipe.limit)
-        self.model: CodecModel = load_model(recipe.start) if recipe.start else CodecModel()
+        print(self.photos.summary())
+        passes = SCANS[recipe.scan](Widths().latent)
+        self.model: CodecModel = load_model(recipe.start) if recipe.start else CodecModel(passes=passes)
 
     def players(self) -> Mapping[str, list[nn.Module]]:
         return {"codec": [self.model]}

@@ -12,7 +12,10 @@ from torch import Tensor, nn
 
 from diptych.data.augment import Augmentation, training_example
 from diptych.data.coco import CocoDataset, Split, repeated
+from diptych.data.mixing import Example, mosaic, paste
 from diptych.data.order import sample_order
+from diptych.errors import RecipeError
+from diptych.tasks import load_task
 from diptych.tasks.mask_rcnn import MaskRCNNSettings, MaskRCNNTask
 from diptych.training.loop import LoopSettings, Stage
 from diptych.training.optim import muon_and_adamw
@@ -41,7 +44,13 @@ class TaskRecipe(BaseModel):
     )
     size: int = Field(default=352, gt=0, description="long side of the pictures in detection")
     imagenet: bool = Field(default=True, description="start the backbone from ImageNet weights")
+    mosaic: float = Field(default=0.0, ge=0, le=1, description="share of training pictures made of four photos")
+    paste: float = Field(default=0.0, ge=0, le=1, description="share that gets objects of another photo on top")
+    start: Path | None = Field(default=None, description="weights of a machine to start from")
     frozen: int = Field(default=2, ge=0, le=7, description="blocks of the backbone left as they are")
+    depthwise: bool = Field(
+        default=False, description="train the backbone's depthwise kernels too: on CPUs as costly as all the rest"
+    )
     backbone_lr: float = Field(default=0.1, ge=0, description="rate of the backbone, relative to lr")
 
 
@@ -54,13 +63,10 @@ class TaskStage(Stage):
         torch.manual_seed(recipe.loop.seed)
         self.recipe = recipe
         self.data = CocoDataset(recipe.photos, recipe.labels, recipe.split, limit=recipe.limit or None)
-        for problem in self.data.problems:
-            print(problem)
+        print(self.data.summary())
         self.epoch = repeated(self.data, recipe.balance, recipe.loop.seed)
-        self.model = MaskRCNNTask(MaskRCNNSettings(classes=self.data.classes, size=recipe.size))
-        if recipe.imagenet:
-            self.model.backbone.load_imagenet()
-        self.model.backbone.freeze(recipe.frozen)
+        self.model = self._network()
+        self.model.backbone.freeze(recipe.frozen, recipe.depthwise)
 
     def players(self) -> Mapping[str, list[nn.Module]]:
         return {"task": [self.model]}
@@ -78,12 +84,40 @@ class TaskStage(Stage):
         return optimizers
 
     def batch(self, seed: int, step: int) -> Batch:
-        recipe = self.recipe
-        how = Augmentation(size=recipe.crop, scale=recipe.scale, colour=recipe.colour)
         random = np.random.default_rng([seed, step])
-        order = sample_order(seed, len(self.epoch), step, recipe.batch)
-        examples = [training_example(self.data, int(self.epoch[k]), how, random) for k in order]
+        order = sample_order(seed, len(self.epoch), step, self.recipe.batch)
+        examples = [self._example(place, random) for place in order]
         return torch.stack([picture for picture, _ in examples]), [target for _, target in examples]
+
+    def _example(self, place: int, random: np.random.Generator) -> Example:
+        recipe = self.recipe
+        if random.random() < recipe.mosaic:
+            others = random.integers(len(self.epoch), size=3)
+            quarter = Augmentation(recipe.crop // 2, (1.0, 2.0), recipe.colour)
+            return mosaic([self._view(int(each), quarter, random) for each in (place, *others)])
+        how = Augmentation(recipe.crop, recipe.scale, recipe.colour)
+        example = self._view(place, how, random)
+        if random.random() < recipe.paste:
+            example = paste(example, self._view(int(random.integers(len(self.epoch))), how, random), random)
+        return example
+
+    def _view(self, place: int, how: Augmentation, random: np.random.Generator) -> Example:
+        return training_example(self.data, int(self.epoch[place]), how, random)
+
+    def _network(self) -> MaskRCNNTask:
+        recipe = self.recipe
+        settings = MaskRCNNSettings(classes=self.data.classes, size=recipe.size)
+        if recipe.start is None:
+            network = MaskRCNNTask(settings)
+            if recipe.imagenet:
+                network.backbone.load_imagenet()
+            return network
+        network = load_task(recipe.start)
+        if not isinstance(network, MaskRCNNTask) or network.classes != self.data.classes:
+            raise RecipeError(f"{recipe.start} is no Mask R-CNN for the classes of {recipe.labels}")
+        network.net.transform.min_size, network.net.transform.max_size = (recipe.size,), recipe.size
+        network.settings = network.settings.model_copy(update={"size": recipe.size})
+        return network.requires_grad_(True)
 
     def losses(self, player: str, batch: Batch, progress: float) -> dict[str, Tensor]:
         device = next(self.model.parameters()).device
