@@ -11,7 +11,9 @@ from torch import Tensor, nn
 from diptych.data.coco import CocoDataset
 from diptych.errors import ModelError
 from diptych.tasks import load_task
-from diptych.tasks.mask_rcnn import LOSSES, MaskRCNNSettings, MaskRCNNTask, coco_score, fold_batch_norms
+from diptych.tasks.imagenet import fold_batch_norms
+from diptych.tasks.mask_rcnn import LOSSES, MaskRCNNSettings, MaskRCNNTask
+from diptych.tasks.score import coco_score
 
 Target = dict[str, Tensor]
 
@@ -186,11 +188,11 @@ def test_worse_predictions_score_less(data: CocoDataset) -> None:
     for found in shifted:
         found["boxes"] = found["boxes"] + 3
         found["masks"] = found["masks"].roll((3, 3), (2, 3))
-    scores = coco_score(shifted, data)
+    scores = coco_score(shifted, data, data.classes)
     assert 0 < scores["AP"] < scores["AP50"] == pytest.approx(1)
     assert 0 < scores["box_AP"] < scores["box_AP50"] == pytest.approx(1)
     nothing = [{name: value[:0] for name, value in found.items()} for found in shifted]
-    assert set(coco_score(nothing, data).values()) == {0.0}
+    assert set(coco_score(nothing, data, data.classes).values()) == {0.0}
 
 
 def test_detections_in_a_crowd_cost_nothing(data: CocoDataset) -> None:
@@ -202,7 +204,7 @@ def test_detections_in_a_crowd_cost_nothing(data: CocoDataset) -> None:
         "scores": torch.tensor([1.0, 0.9, 0.8]),
         "masks": torch.cat([crowd["masks"][2:, None].float(), found[0]["masks"]]),
     }
-    assert coco_score(found, data)["AP"] == pytest.approx(1)
+    assert coco_score(found, data, data.classes)["AP"] == pytest.approx(1)
 
 
 def test_folding_batch_norms_changes_no_output() -> None:

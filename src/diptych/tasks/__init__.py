@@ -1,27 +1,31 @@
-"""The machines a codec is trained for, behind one protocol, and the files their weights live in."""
+"""The machines a codec is trained for and measured with, behind one protocol.
+
+load_task("task.safetensors")  the package's own Mask R-CNN
+load_task("mine.yaml")         the user's: kind torchvision, onnx or features (see ``descriptions``)
+"""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from diptych.data.coco import CocoDataset
 from diptych.errors import ModelError
+from diptych.tasks.descriptions import read_description
 
 
-class Task(Protocol):
-    """A network that looks at pictures, and the measure of how well it sees."""
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """Names of the classes; label ``k`` (1-based) is ``classes[k - 1]``."""
-        ...
+class Machine(Protocol):
+    """A frozen network that looks at pictures: all that training needs of it."""
 
     def features(self, images: Tensor) -> dict[str, Tensor]:
-        """What the network sees before it decides: float (B, channels, h, w) per level, differentiable."""
+        """What the network sees before it decides, per level, for ``images`` (float (B, 3, H, W) in [0, 1]).
+
+        Tensors of any shape whose first axis is B, differentiable; see :func:`feature_distance`.
+        """
         ...
 
     def loss(
@@ -32,25 +36,65 @@ class Task(Protocol):
     ) -> dict[str, Tensor]:
         """Training losses, differentiable with respect to ``images`` (float (B, 3, H, W) in [0, 1]).
 
-        ``features`` of the same images may be passed in to save their computation.
+        Empty where the network has none: then its features alone count. ``targets`` are labelled with the
+        network's own :attr:`Task.classes`, -1 for what is to be ignored. ``features`` of the same images may be
+        passed in to save their computation.
         """
         ...
 
+
+class Task(Machine, Protocol):
+    """A machine that answers, with a measure of how well; only these can be evaluated."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes; label ``k`` (1-based) is ``classes[k - 1]``."""
+        ...
+
     def predict(self, images: Sequence[Tensor]) -> list[dict[str, Tensor]]:
-        """What the network finds in each picture (float (3, H, W) in [0, 1])."""
+        """What the network finds in each picture (float (3, H, W) in [0, 1]): boxes, labels, scores, and masks if
+        it segments; see ``score``."""
         ...
 
     def score(self, predictions: Iterable[dict[str, Tensor]], dataset: CocoDataset) -> dict[str, float]:
-        """Accuracy of ``predictions``, one per photo of ``dataset`` in its order."""
+        """Accuracy of ``predictions``, one per photo of ``dataset`` in its order, classes matched by name."""
         ...
 
 
+def feature_distance(wanted: Mapping[str, Tensor], seen: Mapping[str, Tensor]) -> Tensor:
+    """How far the features of decoded pictures are from those of the originals.
+
+    Args:
+        wanted: what :meth:`Machine.features` gave for the originals.
+        seen: the same for the decoded pictures.
+
+    Returns:
+        float (B,): the squared distance relative to the original's squared norm, averaged over the levels; 0 where
+        nothing was lost, 1 where everything was.
+    """
+    return torch.stack([_relative(wanted[level], seen[level]) for level in wanted]).mean(0)
+
+
 def load_task(path: str | Path) -> Any:
-    """The task network stored at ``path``, frozen and in evaluation mode.
+    """The machine that ``path`` stores (``.safetensors``) or describes (``.yaml``, ``.yml`` or ``.json``), frozen.
+
+    Returns:
+        A :class:`Machine`; a :class:`Task`, too, unless it only has features.
 
     Raises:
-        ModelError: the file is unreadable, of an unknown kind, or its weights do not fit its description.
+        ModelError: a file is unreadable, of an unknown kind, or its weights do not fit its description.
+        RecipeError: the description is malformed.
     """
+    if Path(path).suffix.lower() in (".yaml", ".yml", ".json"):
+        try:
+            return read_description(Path(path)).load()
+        except ModuleNotFoundError as error:
+            package = error.name or "?"
+            raise ModelError(f"{path} needs the package '{package}': pip install 'diptych[onnx]'.") from None
+    return _load_own(Path(path))
+
+
+def _load_own(path: Path) -> Any:
     from diptych.tasks.mask_rcnn import MaskRCNNTask
 
     kinds = {MaskRCNNTask.KIND: MaskRCNNTask}
@@ -68,3 +112,8 @@ def load_task(path: str | Path) -> Any:
         return kind.restore(settings, weights)
     except ModelError as error:
         raise ModelError(f"The task network {path} cannot be used: {error}") from error
+
+
+def _relative(wanted: Tensor, seen: Tensor) -> Tensor:
+    lost = (wanted - seen).square().flatten(1).sum(1)
+    return lost / wanted.square().flatten(1).sum(1).clamp(min=1e-12)

