@@ -1,6 +1,6 @@
 import contextlib
 import io
-import math
+import json
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from torch import Tensor
 
-from diptych.evaluation.detection import AveragePrecision, match
+from diptych.evaluation.detection import AveragePrecision, detections, match
 
 SIDE, PHOTOS, CLASSES = 40, 12, 3
 
@@ -36,10 +36,19 @@ def coco(images: list[int], annotations: list[dict]) -> COCO:
     return made
 
 
+def boxes(masks: np.ndarray) -> Tensor:
+    """Boxes around masks as x0, y0, x1, y1."""
+    around = rle_masks.toBbox([rle_masks.encode(np.asfortranarray(mask.astype(np.uint8))) for mask in masks])
+    corners = torch.tensor(around).reshape(-1, 4)
+    corners[:, 2:] += corners[:, :2]
+    return corners
+
+
 def annotation(image: int, label: int, mask: np.ndarray, **more: float) -> dict:
     rle = rle_masks.encode(np.asfortranarray(mask))
     area = float(rle_masks.area(rle))
-    return {"image_id": image, "category_id": label, "segmentation": rle, "area": area, "iscrowd": 0} | more
+    known = {"image_id": image, "category_id": label, "segmentation": rle, "area": area, "iscrowd": 0}
+    return known | {"bbox": rle_masks.toBbox(rle).tolist()} | more
 
 
 @pytest.fixture(scope="module")
@@ -59,22 +68,25 @@ def labels() -> list[list[dict]]:
 def found(labels: list[list[dict]]) -> list[dict[str, Tensor]]:
     """Detections: shifted instances and false alarms, scores all different."""
     rng = np.random.default_rng(2)
-    detections = []
+    all_found = []
     for instances in labels:
         masks = [np.roll(rle_masks.decode(a["segmentation"]), rng.integers(-2, 3, 2), (0, 1)) for a in instances]
         classes = [a["category_id"] for a in instances] + [1, 2]
         masks += list(rectangles(rng, 2))
-        detections.append(
+        all_found.append(
             {
+                "boxes": boxes(np.stack(masks)),
                 "labels": torch.tensor(classes),
                 "scores": torch.tensor(rng.random(len(masks))),
                 "masks": torch.tensor(np.stack(masks))[:, None] * 0.9,
             }
         )
-    return detections
+    return all_found
 
 
-def reference(labels: list[list[dict]], found: list[dict[str, Tensor]], drawn: list[int]) -> tuple[float, float]:
+def reference(
+    labels: list[list[dict]], found: list[dict[str, Tensor]], drawn: list[int], overlap: str = "segm"
+) -> tuple[float, float]:
     """What pycocotools says when photos are repeated under new ids."""
     truth = coco(
         list(range(len(drawn))), [a | {"image_id": new} for new, old in enumerate(drawn) for a in labels[old]]
@@ -85,7 +97,7 @@ def reference(labels: list[list[dict]], found: list[dict[str, Tensor]], drawn: l
         for label, mask, score in zip(*(found[old][k] for k in ("labels", "masks", "scores")), strict=True)
     ]
     with contextlib.redirect_stdout(io.StringIO()):
-        evaluation = COCOeval(truth, coco(list(range(len(drawn))), results), "segm")
+        evaluation = COCOeval(truth, coco(list(range(len(drawn))), results), overlap)
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
@@ -93,9 +105,13 @@ def reference(labels: list[list[dict]], found: list[dict[str, Tensor]], drawn: l
 
 
 @pytest.fixture(scope="module")
-def precision(labels: list[list[dict]], found: list[dict[str, Tensor]]) -> AveragePrecision:
-    truth = coco(list(range(PHOTOS)), [a for instances in labels for a in instances])
-    return AveragePrecision([match(truth, image, found[image]) for image in range(PHOTOS)])
+def truth(labels: list[list[dict]]) -> COCO:
+    return coco(list(range(PHOTOS)), [a for instances in labels for a in instances])
+
+
+@pytest.fixture(scope="module")
+def precision(truth: COCO, found: list[dict[str, Tensor]]) -> AveragePrecision:
+    return AveragePrecision([match(truth, k, detections(f), "segm") for k, f in enumerate(found)])
 
 
 def test_same_as_pycocotools(precision: AveragePrecision, labels, found) -> None:
@@ -104,26 +120,48 @@ def test_same_as_pycocotools(precision: AveragePrecision, labels, found) -> None
     assert precision.over() == pytest.approx((ap, ap50), abs=1e-12)
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_resamples_are_the_same_as_repeated_photos(precision: AveragePrecision, labels, found, seed: int) -> None:
-    drawn = np.random.default_rng(seed).integers(0, PHOTOS, PHOTOS)
-    expected = reference(labels, found, drawn.tolist())
-    assert precision.over(drawn) == pytest.approx(expected, abs=1e-12)
+def test_boxes_as_pycocotools(truth: COCO, labels, found) -> None:
+    without_masks = [{k: v for k, v in f.items() if k != "masks"} for f in found]
+    seen = [detections(f) for f in without_masks]
+    assert "segmentation" not in seen[0][0]
+    of_boxes = AveragePrecision([match(truth, k, s, "bbox") for k, s in enumerate(seen)])
+    expected = reference(labels, found, list(range(PHOTOS)), "bbox")
+    assert of_boxes.over() == pytest.approx(expected, abs=1e-12)
+
+
+def test_resamples_are_the_same_as_repeated_photos(precision: AveragePrecision, labels, found) -> None:
+    drawn = np.random.default_rng(0).integers(0, PHOTOS, (5, PHOTOS))
+    expected = np.array([reference(labels, found, draw.tolist()) for draw in drawn])
+    assert precision.resampled(drawn) == pytest.approx(expected, abs=1e-12)
+
+
+def test_resamples_do_not_depend_on_how_many_there_are(precision: AveragePrecision) -> None:
+    drawn = np.random.default_rng(1).integers(0, PHOTOS, (230, PHOTOS))
+    assert np.array_equal(precision.resampled(drawn)[[0, 229]], precision.resampled(drawn[[0, 229]]))
+
+
+def test_detections_are_fit_for_json(truth: COCO, found) -> None:
+    seen = detections(found[3])
+    again = json.loads(json.dumps(seen))
+    assert again == seen
+    first, second = (AveragePrecision([match(truth, 3, each, "segm")]).over() for each in (seen, again))
+    assert first == second
 
 
 def test_perfect_and_empty_detections(labels) -> None:
     instances = labels[1]
     truth = coco([1], instances)
-    masks = torch.tensor(np.stack([rle_masks.decode(a["segmentation"]) for a in instances]))[:, None]
+    masks = np.stack([rle_masks.decode(a["segmentation"]) for a in instances])
     perfect = {
+        "boxes": boxes(masks),
         "labels": torch.tensor([a["category_id"] for a in instances]),
         "scores": torch.ones(len(instances)),
-        "masks": masks,
+        "masks": torch.tensor(masks)[:, None],
     }
     nothing = {name: tensor[:0] for name, tensor in perfect.items()}
-    assert AveragePrecision([match(truth, 1, perfect)]).over() == pytest.approx((1, 1))
-    assert AveragePrecision([match(truth, 1, nothing)]).over() == (0, 0)
+    assert AveragePrecision([match(truth, 1, detections(perfect), "segm")]).over() == pytest.approx((1, 1))
+    assert AveragePrecision([match(truth, 1, detections(nothing), "segm")]).over() == (0, 0)
 
 
 def test_photos_without_instances_have_no_precision(precision: AveragePrecision) -> None:
-    assert all(math.isnan(value) for value in precision.over(np.zeros(PHOTOS, dtype=np.int64)))
+    assert np.isnan(precision.resampled(np.zeros((1, PHOTOS), dtype=np.int64))).all()

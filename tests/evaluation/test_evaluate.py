@@ -1,8 +1,10 @@
 """Evaluations from recipe to results, over real files of two small photos."""
 
+import dataclasses
 import io
 import json
 import platform
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,7 +18,7 @@ from torch import Tensor
 
 from diptych.errors import DiptychError, RecipeError
 from diptych.evaluation import results
-from diptych.evaluation.anchors import ANCHORS
+from diptych.evaluation.anchors import ANCHORS, PillowAnchor
 from diptych.evaluation.evaluate import run
 from diptych.evaluation.metrics import psnr
 from diptych.evaluation.plot import plot_curves
@@ -44,6 +46,8 @@ class JpegCodec:
 class BrightSpots:
     """A machine that finds the instance where it is bright, and counts the pictures it was shown."""
 
+    classes = ("spot",)
+
     def __init__(self) -> None:
         self.seen: list[int] = []
 
@@ -65,6 +69,15 @@ class BrightSpots:
 
     def score(self, predictions: object, dataset: object) -> dict[str, float]:
         raise NotImplementedError
+
+
+class Sharp(BrightSpots):
+    """Finds the instance only in pictures as sharp as the originals."""
+
+    def predict(self, images: Sequence[Tensor]) -> list[dict[str, Tensor]]:
+        found = super().predict(images)
+        rough = [image.diff(dim=2).abs().mean() > 0.01 for image in images]
+        return [{k: v[: int(r)] for k, v in f.items()} for f, r in zip(found, rough, strict=True)]
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +110,12 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def recipe(folder: Path, **settings: object) -> Path:
     path = folder / "recipe.yaml"
-    defaults = {"qualities": QUALITIES, "resamples": 20, "out": str(folder / "results" / "found.json")}
+    defaults = {
+        "qualities": QUALITIES,
+        "resamples": 20,
+        "cache": str(folder / "cache"),
+        "out": str(folder / "results" / "found.json"),
+    }
     path.write_text(
         yaml.safe_dump(defaults | {k: str(v) if isinstance(v, Path) else v for k, v in settings.items()})
     )
@@ -188,8 +206,52 @@ def test_differences_are_paired(found: Path) -> None:
 
 def test_bd_rates(found: Path) -> None:
     entries = {(e["view"], e["anchor"], e["metric"]): e for e in results.read(found)["bd_rate"]}
-    assert entries["machine", "jpeg", "psnr"]["value"] == pytest.approx(0, abs=8)
+    same = entries["machine", "jpeg", "psnr"]
+    assert same["value"] == pytest.approx(0, abs=8)
+    assert same["shared"][0] < same["shared"][1]
+    assert same["defined"] == 1
+    assert not same["problem"]
     assert entries["machine", "webp", "psnr"]["low"] <= entries["machine", "webp", "psnr"]["high"]
+    perfect = entries["machine", "webp", "ap50"]
+    assert perfect["value"] is None
+    assert perfect["problem"]
+
+
+def test_rates_needed_for_accuracy(found: Path) -> None:
+    content = results.read(found)
+    needed = {(e["codec"], e["view"], e["share"]): e for e in content["needed"]}
+    assert set(needed) == {
+        (codec, view, share)
+        for codec, view in [("diptych", "machine"), ("diptych", "human"), ("jpeg", None), ("webp", None)]
+        for share in (0.9, 0.95, 0.99)
+    }
+    for entry in needed.values():
+        rates = [
+            p["summary"]["bpp"]["value"]
+            for p in content["points"]
+            if (p["codec"], p["view"], p["matched"]) == (entry["codec"], entry["view"], False)
+        ]
+        assert entry["target"] == pytest.approx(entry["share"])
+        assert entry["at_smallest"] == (entry["value"] == min(rates))
+        assert entry["value"] is None or min(rates) <= entry["value"] <= max(rates)
+
+
+def test_what_is_never_reached_is_said(photos: Path, tmp_path: Path) -> None:
+    path = recipe(tmp_path, photos=photos, labels=photos / "labels.json", qualities=[1], anchors={"vvc": [63, 60]})
+    content = results.read(run(path, codec=JpegCodec(), task=Sharp()))
+    reached = {codec: [e for e in content["needed"] if e["codec"] == codec] for codec in ("vvc", "diptych")}
+    assert all(e["value"] is None and e["reached"] == 0 and e["high"] is None for e in reached["vvc"])
+    assert all(e["at_smallest"] and e["reached"] == 1 for e in reached["diptych"])
+    console = Console(file=io.StringIO(), width=300)
+    results.show(content, console)
+    assert isinstance(console.file, io.StringIO)
+    assert "not reached" in console.file.getvalue()
+
+
+def test_encoders_are_recorded(found: Path) -> None:
+    content = results.read(found)
+    assert content["anchors"] == {name: ANCHORS[name].made_with for name in ("jpeg", "webp")}
+    assert content["overlap"] == "segm"
 
 
 def test_provenance(found: Path) -> None:
@@ -219,11 +281,43 @@ def test_plots(found: Path, tmp_path: Path, suffix: str) -> None:
         plot_curves(found, tmp_path / "no.png", "lpips")
 
 
+def test_curves_are_drawn_beside_the_results(found: Path) -> None:
+    for metric in ("psnr", "ap50"):
+        first = found.with_name(f"found-{metric}.svg").read_bytes()
+        plot_curves(found, found.with_name("again.svg"), metric)
+        assert found.with_name("again.svg").read_bytes() == first
+
+
 def test_same_numbers_again(photos: Path, tmp_path: Path) -> None:
     path = recipe(tmp_path, photos=photos, anchors={"jpeg": [10, 30]}, limit=2)
     runs = [results.read(run(path, [f"out={tmp_path}/{k}.json"], JpegCodec())) for k in range(2)]
     for name in ("points", "comparisons", "bd_rate"):
         assert runs[0][name] == runs[1][name]
+
+
+def test_several_processes_give_the_same(
+    photos: Path, codec_file: Path, machine_file: Path, tmp_path: Path
+) -> None:
+    path = recipe(
+        tmp_path,
+        photos=photos,
+        labels=photos / "labels.json",
+        model=codec_file,
+        view=codec_file.with_suffix(".human.safetensors"),
+        task=machine_file,
+        metrics=["psnr"],
+        anchors={"jpeg": [10, 40], "jxl": [20]},
+    )
+    alone = results.read(run(path, [f"out={tmp_path}/1.json"]))
+    together = results.read(run(path, [f"out={tmp_path}/2.json", "workers=2", f"cache={tmp_path}/other"]))
+    for name in ("photos", "anchors", "overlap"):
+        assert together[name] == alone[name]
+    for one, other in zip(together["points"], alone["points"], strict=True):
+        assert one["rows"]["bytes"] == other["rows"]["bytes"]
+        if one["codec"] == "diptych":  # each process chooses its precision
+            assert one["rows"]["psnr"] == pytest.approx(other["rows"]["psnr"], abs=0.05)
+        else:
+            assert one == other
 
 
 def test_real_codec(photos: Path, codec_file: Path, tmp_path: Path) -> None:
@@ -242,6 +336,8 @@ def test_real_codec(photos: Path, codec_file: Path, tmp_path: Path) -> None:
         ({"views": ["both"]}, "views"),
         ({"anchors": {"gif": [1]}}, "no anchor 'gif'"),
         ({"anchors": {"jpeg": [0]}}, "no setting 0"),
+        ({"anchors": {"vvc": [64]}}, "no setting 64, only 63 to 0"),
+        ({"workers": 0}, "workers"),
         ({"photos": "nowhere"}, "nowhere"),
         ({"metrics": ["lpips"]}, "metrics"),
         ({"surprise": 1}, "surprise"),
@@ -252,6 +348,19 @@ def test_bad_recipes(photos: Path, tmp_path: Path, settings: dict, message: str)
     with pytest.raises(RecipeError, match=message):
         run(path, codec=JpegCodec())
     assert not (tmp_path / "results" / "found.json").exists()
+
+
+def test_a_missing_anchor_is_named_before_the_work(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    anchor = ANCHORS["heic"]
+    assert isinstance(anchor, PillowAnchor)
+    monkeypatch.setitem(ANCHORS, "heic", dataclasses.replace(anchor))
+    anchor.library.cache_clear()
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    run(recipe(tmp_path, photos=photos, limit=1), codec=JpegCodec())
+    with pytest.raises(DiptychError, match=r"pip install 'diptych\[eval\]'"):
+        run(recipe(tmp_path, photos=photos, anchors={"heic": [30]}), codec=JpegCodec())
 
 
 def test_a_task_needs_labels(photos: Path, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from diptych.evaluation.statistics import bd_rate, bootstrap, interval, resamples
+from diptych.evaluation.statistics import bd_rate, bootstrap, interval, rate_for, resamples
 
 RATES = np.array([0.05, 0.1, 0.2, 0.4, 0.8, 1.6])
 
@@ -57,31 +57,61 @@ def test_intervals_move_with_their_values(values: list[float], offset: float) ->
 def test_bd_rate_of_a_scaled_curve(factor: float) -> None:
     dense = np.geomspace(0.01, 8, 60)
     found = bd_rate((dense, quality(dense)), (dense * factor, quality(dense)), (0.05, 2))
-    assert found == pytest.approx(100 * (factor - 1), abs=0.2)
+    assert not found.problem
+    assert found.percent == pytest.approx(100 * (factor - 1), abs=0.2)
 
 
 def test_bd_rate_of_a_curve_against_itself_is_zero() -> None:
-    assert bd_rate((RATES, quality(RATES)), (RATES, quality(RATES))) == pytest.approx(0, abs=1e-9)
+    found = bd_rate((RATES, quality(RATES)), (RATES, quality(RATES)))
+    assert found.percent == pytest.approx(0, abs=1e-9)
+    assert found.shared == pytest.approx((quality(np.array(0.1)), quality(np.array(0.8))))
 
 
 def test_bd_rate_sees_only_its_range() -> None:
     better_above = quality(RATES) + np.where(RATES > 0.5, 2, 0)
-    assert bd_rate((RATES, quality(RATES)), (RATES, better_above), (0.05, 0.4)) == pytest.approx(0, abs=1e-9)
-    assert bd_rate((RATES, quality(RATES)), (RATES, better_above), (0.05, 1.6)) < -5
+    assert bd_rate((RATES, quality(RATES)), (RATES, better_above), (0.05, 0.4)).percent == pytest.approx(
+        0, abs=1e-9
+    )
+    assert bd_rate((RATES, quality(RATES)), (RATES, better_above), (0.05, 1.6)).percent < -5
 
 
 def test_bd_rate_does_not_depend_on_the_points_chosen() -> None:
     coarse, fine = np.geomspace(0.03, 3, 9), np.geomspace(0.04, 2, 40)
     found = bd_rate((coarse, quality(coarse)), (fine * 0.8, quality(fine)))
-    assert found == pytest.approx(-20, abs=0.3)
+    assert found.percent == pytest.approx(-20, abs=0.3)
 
 
 def test_points_that_cost_more_and_show_less_are_left_out() -> None:
     rates, qualities = np.append(RATES, 0.3), np.append(quality(RATES), 19)
-    assert bd_rate((RATES, quality(RATES)), (rates, qualities)) == pytest.approx(0, abs=1e-9)
+    assert bd_rate((RATES, quality(RATES)), (rates, qualities)).percent == pytest.approx(0, abs=1e-9)
 
 
-def test_no_bd_rate_without_overlap() -> None:
-    assert math.isnan(bd_rate((RATES, quality(RATES)), (RATES, quality(RATES) + 100)))
-    assert math.isnan(bd_rate((RATES, quality(RATES)), ([0.2], [30])))
-    assert math.isnan(bd_rate((RATES, quality(RATES)), ([2, 3], [30, 31])))
+@pytest.mark.parametrize(
+    ("tested", "problem"),
+    [
+        ((RATES, quality(RATES) + 100), "the anchor stays below the other"),
+        ((RATES, quality(RATES) - 100), "the tested codec stays below the other"),
+        (([0.2], [30]), "the tested codec has no curve"),
+        (([2, 3], [30, 31]), "the tested codec has no curve"),
+    ],
+)
+def test_no_bd_rate_without_overlap(tested: tuple, problem: str) -> None:
+    found = bd_rate((RATES, quality(RATES)), tested)
+    assert math.isnan(found.percent)
+    assert problem in found.problem
+
+
+@given(st.floats(0.05, 1.6))
+def test_rate_for_a_quality_of_the_curve(rate: float) -> None:
+    dense = np.geomspace(0.04, 2, 200)
+    assert rate_for((dense, quality(dense)), float(quality(np.array(rate)))) == pytest.approx(rate, rel=1e-4)
+
+
+def test_rate_for_points_of_the_curve() -> None:
+    rates, qualities = [0.4, 0.1, 0.2, 0.3], [0.5, 0.2, 0.4, 0.3]
+    assert rate_for((rates, qualities), 0.4) == pytest.approx(0.2)
+    assert 0.2 < rate_for((rates, qualities), 0.45) < 0.4
+    assert rate_for((rates, qualities), 0.1) == 0.1
+    assert rate_for((rates, qualities), 0.51) == math.inf
+    assert math.isnan(rate_for((rates, qualities), math.nan))
+    assert math.isnan(rate_for(([0.1], [math.nan]), 0.2))

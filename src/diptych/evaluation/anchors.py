@@ -1,15 +1,26 @@
-"""Other codecs to measure against, as real files."""
+"""Other codecs to measure against, as real files.
+
+Where an encoder can be tuned for the eye or for the squared error, it is tuned for the error: they are compared at
+equal PSNR and at equal accuracy of a machine, and both suffer from the other tuning.
+"""
 
 from __future__ import annotations
 
+import importlib
 import io
-from collections.abc import MutableMapping, Sequence
+import json
+from collections.abc import Callable, MutableMapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
+from functools import cache, cached_property
+from importlib import metadata
 from typing import Any, NamedTuple, Protocol
 
-from PIL import Image
+from PIL import AvifImagePlugin, Image, features
 
+from diptych.errors import DiptychError
 from diptych.evaluation.pixels import Picture, pixels
+from diptych.evaluation.vvc import VvcAnchor
 
 
 class Anchor(Protocol):
@@ -23,8 +34,21 @@ class Anchor(Protocol):
         """All settings, from the smallest file to the largest."""
         ...
 
+    @property
+    def made_with(self) -> str:
+        """The encoder, its version and how it is run; equal descriptions make equal files.
+
+        Raises:
+            DiptychError: naming what has to be installed, if it is not.
+        """
+        ...
+
     def encode(self, picture: Picture, setting: int) -> bytes:
-        """The whole file, metadata of the photo left out."""
+        """The whole file, metadata of the photo left out. Runs in one thread.
+
+        Raises:
+            DiptychError: as :attr:`made_with`, or if the encoder refuses the picture.
+        """
         ...
 
     def decode(self, data: bytes) -> Image.Image:
@@ -34,29 +58,109 @@ class Anchor(Protocol):
 
 @dataclass(frozen=True)
 class PillowAnchor:
-    """A format that Pillow writes, its ``quality`` being the setting."""
+    """A format that Pillow writes, by itself or with a plug-in, its ``quality`` being the setting.
+
+    Attributes:
+        library: makes the format known to Pillow and returns the encoder's version.
+    """
 
     name: str
     format: str
     settings: range
+    library: Callable[[], str]
     options: dict[str, Any] = field(default_factory=dict)
 
+    @cached_property
+    def made_with(self) -> str:
+        return f"{self._loaded()}; {json.dumps(self.options)}"
+
     def encode(self, picture: Picture, setting: int) -> bytes:
+        self._loaded()
         file = io.BytesIO()
-        Image.fromarray(pixels(picture)).save(file, self.format, quality=setting, **self.options)
+        # a plug-in writes into nested options
+        Image.fromarray(pixels(picture)).save(file, self.format, quality=setting, **deepcopy(self.options))
         return file.getvalue()
 
     def decode(self, data: bytes) -> Image.Image:
+        self._loaded()
         with Image.open(io.BytesIO(data), formats=(self.format,)) as picture:
             return picture.convert("RGB")
+
+    def _loaded(self) -> str:
+        try:
+            return self.library()
+        except ModuleNotFoundError as error:
+            raise DiptychError(
+                f"the anchor {self.name} needs the package '{error.name}': pip install 'diptych[eval]'"
+            ) from None
+
+
+def _libjpeg() -> str:
+    turbo = features.version_feature("libjpeg_turbo")
+    return f"libjpeg-turbo {turbo}" if turbo else f"libjpeg {features.version_codec('jpg')}"
+
+
+def _libwebp() -> str:
+    return f"libwebp {_version_in_pillow('webp')}"
+
+
+def _libavif() -> str:
+    aom = AvifImagePlugin.get_codec_version("aom") if features.check_module("avif") else None
+    if not aom:
+        raise DiptychError("the anchor avif needs a Pillow with libavif and aom: pip install --upgrade pillow")
+    return f"libavif {_version_in_pillow('avif')}, aom {aom}"
+
+
+def _version_in_pillow(module: str) -> str:
+    if not features.check_module(module):
+        raise DiptychError(f"the anchor {module} needs a Pillow with lib{module}: pip install --upgrade pillow")
+    return str(features.version_module(module))
+
+
+@cache
+def _libheif() -> str:
+    import pillow_heif
+
+    pillow_heif.register_heif_opener()
+    found = pillow_heif.libheif_info()
+    if not found["HEIF"].startswith("x265"):
+        raise DiptychError("the anchor heic needs a pillow-heif that encodes with x265")
+    return f"libheif {found['libheif']}, {found['HEIF']}"
+
+
+@cache
+def _libjxl() -> str:
+    importlib.import_module("pillow_jxl")  # makes the format known
+    return f"pillow-jxl-plugin {metadata.version('pillow-jxl-plugin')}"
 
 
 ANCHORS: dict[str, Anchor] = {
     anchor.name: anchor
     for anchor in (
-        PillowAnchor("jpeg", "JPEG", range(1, 96), {"optimize": True, "progressive": True, "subsampling": "4:2:0"}),
-        PillowAnchor("webp", "WEBP", range(0, 101), {"method": 6}),
-        PillowAnchor("avif", "AVIF", range(0, 101), {"speed": 6, "subsampling": "4:2:0"}),
+        PillowAnchor(
+            "jpeg",
+            "JPEG",
+            range(1, 96),
+            _libjpeg,
+            {"optimize": True, "progressive": True, "subsampling": "4:2:0"},
+        ),
+        PillowAnchor("webp", "WEBP", range(0, 101), _libwebp, {"method": 6}),
+        PillowAnchor(
+            "avif",
+            "AVIF",
+            range(0, 101),
+            _libavif,
+            {"codec": "aom", "speed": 6, "subsampling": "4:2:0", "max_threads": 1, "advanced": {"tune": "psnr"}},
+        ),
+        PillowAnchor(
+            "heic",
+            "HEIF",
+            range(0, 101),
+            _libheif,
+            {"subsampling": "4:2:0", "enc_params": {"preset": "slow", "tune": "psnr", "x265:pools": "1"}},
+        ),
+        PillowAnchor("jxl", "JXL", range(0, 100), _libjxl, {"effort": 7, "num_threads": 0}),
+        VvcAnchor(),
     )
 }
 """The anchors by name, each at the best compression it has short of taking seconds per photo."""

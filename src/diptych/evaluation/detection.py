@@ -1,4 +1,4 @@
-"""COCO mask accuracy over many resamples of the photos.
+"""COCO accuracy over many resamples of the photos: of masks, or of boxes where a machine gives no masks.
 
 Detections are matched to instances once per picture (pycocotools); an average precision over any multiset of
 photos is then a weighted sum over what was kept, equal to what pycocotools computes with photos repeated.
@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import io
+import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -21,6 +22,8 @@ from torch import Tensor
 _RECALLS = np.linspace(0, 1, 101)
 _EVERY_AREA = [0, 1e10]
 _MOST = 100
+_TOGETHER = 100
+"""Resamples computed at once, which bounds the memory."""
 
 
 class ClassMatches(NamedTuple):
@@ -50,23 +53,52 @@ class Precision(NamedTuple):
     ap50: float
 
 
-def match(truth: COCO, image_id: int, found: dict[str, Tensor]) -> PictureMatches:
+Detection = dict[str, Any]
+"""``label``, ``score``, ``bbox`` (x, y, width, height in pixels) and, if the machine segments, ``segmentation``
+(run lengths as pycocotools has them, ``counts`` a string): all of it fit for JSON."""
+
+Overlap = Literal["segm", "bbox"]
+
+
+def detections(found: dict[str, Tensor]) -> list[Detection]:
+    """What a machine found in a picture, put down compactly.
+
+    Args:
+        found: boxes ``(n, 4)`` as x0, y0, x1, y1, labels ``(n,)``, scores ``(n,)`` and perhaps masks
+            ``(n, 1, H, W)`` in 0..1.
+    """
+    boxes = found["boxes"].double().cpu().numpy()
+    boxes = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
+    entries: list[Detection] = [
+        {"label": int(label), "score": float(score), "bbox": box.tolist()}
+        for label, score, box in zip(found["labels"], found["scores"], boxes, strict=True)
+    ]
+    if "masks" in found:
+        masks = (found["masks"][:, 0] > 0.5).to("cpu", torch.uint8).numpy()
+        for entry, mask in zip(entries, masks, strict=True):
+            rle = rle_masks.encode(np.asfortranarray(mask))
+            entry["segmentation"] = {"size": rle["size"], "counts": rle["counts"].decode("ascii")}
+    return entries
+
+
+def match(truth: COCO, image_id: int, seen: Sequence[Detection], overlap: Overlap) -> PictureMatches:
     """Match the detections in one picture.
 
     Args:
         truth: labels of all photos.
         image_id: the photo in ``truth``.
-        found: labels ``(n,)`` as category ids, scores ``(n,)``, masks ``(n, 1, H, W)`` in 0..1.
+        seen: their labels are category ids of ``truth``.
+        overlap: of masks or of boxes.
     """
     with contextlib.redirect_stdout(io.StringIO()):
-        detections = COCO()
-        detections.dataset = {
+        found = COCO()
+        found.dataset = {
             "images": [truth.imgs[image_id]],
-            "annotations": _annotations(image_id, found),
+            "annotations": [_annotation(k, image_id, each, overlap) for k, each in enumerate(seen, start=1)],
             "categories": truth.dataset["categories"],
         }
-        detections.createIndex()
-        evaluation = COCOeval(truth, detections, "segm")
+        found.createIndex()
+        evaluation = COCOeval(truth, found, overlap)
         evaluation.params.imgIds = [image_id]
         evaluation.params.areaRng, evaluation.params.areaRngLbl = [_EVERY_AREA], ["all"]
         evaluation.params.maxDets = [_MOST]
@@ -86,15 +118,32 @@ class AveragePrecision:
         classes = zip(*pictures, strict=True)
         self._classes = [c for c in (_ranked(matches) for matches in classes) if c is not None]
 
-    def over(self, drawn: np.ndarray | None = None) -> Precision:
-        """The precision over the photos with indices ``drawn`` (int64 ``(n,)``), or over each photo once."""
-        chosen = np.arange(self.photos) if drawn is None else drawn
-        weights = np.bincount(chosen, minlength=self.photos).astype(float)
-        curves = [c for c in (ranked.precisions(weights) for ranked in self._classes) if c is not None]
-        if not curves:
-            return Precision(float("nan"), float("nan"))
-        mean = np.mean(curves, axis=0)
-        return Precision(float(mean.mean()), float(mean[0]))
+    def over(self) -> Precision:
+        """The precision over each photo once."""
+        return Precision(*self._weighted(np.ones((1, self.photos)))[0].tolist())
+
+    def resampled(self, drawn: np.ndarray) -> np.ndarray:
+        """The precisions over many sets of photos.
+
+        Args:
+            drawn: indices of the photos in each set, int64 ``(draws, n)``.
+
+        Returns:
+            float64 ``(draws, 2)``, the columns those of :class:`Precision`.
+        """
+        weights = np.stack([np.bincount(draw, minlength=self.photos) for draw in drawn])
+        parts = np.array_split(weights, math.ceil(len(weights) / _TOGETHER))
+        return np.concatenate([self._weighted(part) for part in parts])
+
+    def _weighted(self, weights: np.ndarray) -> np.ndarray:
+        """Precisions ``(draws, 2)``, photo ``i`` counted ``weights[:, i]`` times."""
+        if not self._classes:
+            return np.full((len(weights), 2), np.nan)
+        per_class = np.stack([ranked.precisions(weights.astype(float)) for ranked in self._classes])
+        there = ~np.isnan(per_class[:, :, :1])
+        with np.errstate(invalid="ignore"):
+            mean = np.where(there, per_class, 0).sum(axis=0) / there.sum(axis=0)
+        return np.stack([mean.mean(axis=1), mean[:, 0]], axis=1)
 
 
 class _Ranked(NamedTuple):
@@ -105,25 +154,24 @@ class _Ranked(NamedTuple):
     misses: np.ndarray
     instances: np.ndarray
 
-    def precisions(self, weights: np.ndarray) -> np.ndarray | None:
-        """Mean precision per threshold ``(10,)``, photo ``i`` counted ``weights[i]`` times; None without
-        instances."""
-        wanted = weights @ self.instances
-        if not wanted:
-            return None
-        weight = weights[self.photo]
-        used = weight > 0
-        hits = np.cumsum(self.hits[:, used] * weight[used], axis=1)
-        misses = np.cumsum(self.misses[:, used] * weight[used], axis=1)
-        precision = hits / np.maximum(hits + misses, 1)
-        best_from_here = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
-        padded = np.pad(best_from_here, ((0, 0), (0, 1)))
-        return np.array(
-            [
-                row[np.searchsorted(recall, _RECALLS)].mean()
-                for row, recall in zip(padded, hits / wanted, strict=True)
-            ]
-        )
+    def precisions(self, weights: np.ndarray) -> np.ndarray:
+        """Mean precision ``(draws, 10)`` per threshold, the photos counted by ``weights`` ``(draws, photos)``;
+        NaN without instances.
+
+        Precision rises only at hits, so the envelope is needed there alone; a hit stands for the recall levels
+        between the recall before it and its own.
+        """
+        wanted = (weights @ self.instances)[:, None]
+        weight = weights[:, self.photo]
+        means = np.zeros((len(weights), len(self.hits)))
+        for threshold, (hits, misses) in enumerate(zip(self.hits, self.misses, strict=True)):
+            found = np.cumsum(weight[:, hits], axis=1)
+            shown = np.cumsum(weight * (hits | misses), axis=1)[:, hits]
+            precision = found / np.maximum(shown, 1)
+            best_from_here = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
+            reached = np.searchsorted(_RECALLS, found / np.maximum(wanted, 1), side="right")
+            means[:, threshold] = (best_from_here * np.diff(reached, prepend=0)).sum(axis=1) / len(_RECALLS)
+        return np.where(wanted > 0, means, np.nan)
 
 
 def _ranked(matches: Sequence[ClassMatches | None]) -> _Ranked | None:
@@ -150,20 +198,8 @@ def _kept(entry: dict[str, Any] | None) -> ClassMatches | None:
     )
 
 
-def _annotations(image_id: int, found: dict[str, Tensor]) -> list[dict[str, Any]]:
-    masks = (found["masks"][:, 0] > 0.5).to("cpu", torch.uint8).numpy()
-    annotations: list[dict[str, Any]] = []
-    for label, score, mask in zip(found["labels"], found["scores"], masks, strict=True):
-        rle = rle_masks.encode(np.asfortranarray(mask))
-        annotations.append(
-            {
-                "id": len(annotations) + 1,
-                "image_id": image_id,
-                "category_id": int(label),
-                "score": float(score),
-                "segmentation": rle,
-                "area": float(rle_masks.area(rle)),
-                "iscrowd": 0,
-            }
-        )
-    return annotations
+def _annotation(number: int, image_id: int, seen: Detection, overlap: Overlap) -> dict[str, Any]:
+    width, height = seen["bbox"][2:]
+    area = float(rle_masks.area(seen["segmentation"])) if overlap == "segm" else width * height
+    known = {"id": number, "image_id": image_id, "category_id": seen["label"], "area": area, "iscrowd": 0}
+    return seen | known

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -64,6 +65,25 @@ def spectral_scores(picture: Picture, strides: Sequence[int] = STRIDES) -> dict[
     return {stride: _median(_spectral_scores(plane, stride)) for stride in strides}
 
 
+class TileScores(NamedTuple):
+    """Phase and spectral score of every tile of a picture, in reading order; float64 ``(tiles,)`` each."""
+
+    phase: np.ndarray
+    spectral: np.ndarray
+
+
+def tile_scores(picture: Picture, strides: Sequence[int] = STRIDES) -> dict[int, TileScores]:
+    """What :func:`grid_scores` and :func:`spectral_scores` take the medians of; empty for too small a picture."""
+    plane = luma(picture)
+    rough = high_pass(plane)
+    return {
+        stride: TileScores(
+            np.array(list(_phase_scores(rough, stride))), np.array(list(_spectral_scores(plane, stride)))
+        )
+        for stride in strides
+    }
+
+
 def _median(scores: Iterator[float]) -> float:
     found = list(scores)
     return float(np.median(found)) if found else math.nan
@@ -98,14 +118,14 @@ def _spectral_scores(plane: np.ndarray, stride: int) -> Iterator[float]:
         power = np.abs(np.fft.fft2((tile - tile.mean()) * window)) ** 2
         power = np.maximum(power, ROUNDING * (window**2).sum())
         radius = max(2, min(_SURROUNDINGS, min(height, width) // stride // 2))
-        contrasts = []
-        for k in range(1, stride**2):
-            row, column = k // stride * height // stride, k % stride * width // stride
-            peak = _around(power, row, column, 1).max()
-            contrasts.append(math.log10(peak / np.median(_around(power, row, column, radius))))
-        yield float(np.mean(contrasts))
+        rows, columns = np.divmod(np.arange(1, stride**2), stride)
+        rows, columns = rows * height // stride, columns * width // stride
+        peaks = _around(power, rows, columns, 1).max(axis=(1, 2))
+        yield float(np.log10(peaks / np.median(_around(power, rows, columns, radius), axis=(1, 2))).mean())
 
 
-def _around(power: np.ndarray, row: int, column: int, radius: int) -> np.ndarray:
+def _around(power: np.ndarray, rows: np.ndarray, columns: np.ndarray, radius: int) -> np.ndarray:
+    """The squares around some frequencies ``(n,)``: ``(n, 2 radius + 1, 2 radius + 1)``."""
     steps = np.arange(-radius, radius + 1)
-    return power[np.ix_((row + steps) % power.shape[0], (column + steps) % power.shape[1])]
+    rows, columns = rows[:, None, None] + steps[:, None], columns[:, None, None] + steps
+    return power[rows % power.shape[0], columns % power.shape[1]]

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import matplotlib
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator
 
 from diptych.errors import DiptychError
+from diptych.evaluation.anchors import ANCHORS
 from diptych.evaluation.results import read
 from diptych.evaluation.variants import CODEC, ORIGINAL
 
@@ -16,17 +21,41 @@ LABELS = {
     "psnr": "PSNR (dB)",
     "ssim": "SSIM",
     "ms_ssim": "MS-SSIM",
-    "ap": "mask AP",
-    "ap50": "mask AP50",
+    "ap": "AP",
+    "ap50": "AP50",
     "grid_2": "grid score, stride 2",
     "grid_4": "grid score, stride 4",
     "grid_8": "grid score, stride 8",
 }
+DRAWN = ("psnr", "ap50")
+"""The metrics of which every evaluation gets a figure."""
+_OVERLAPS = {"segm": "mask ", "bbox": "box "}
 _LOG = ("grid",)
+_STYLES = {
+    name: (f"C{number}", marker) for number, (name, marker) in enumerate(zip(ANCHORS, "sv^Dx*", strict=True), 2)
+}
+"""Colour and marker of each anchor, the same in every figure; the codec's views come first."""
+
+
+def plot_all(source: Path) -> list[Path]:
+    """Draw the curves of all :data:`DRAWN` metrics that a results file has, as SVG beside it.
+
+    Returns:
+        The files, ``<name of the results>-<metric>.svg``.
+    """
+    points = read(source)["points"]
+    drawn = []
+    for metric in DRAWN:
+        if any(len(curve) > 1 for curve in _curves(points, metric).values()):
+            drawn.append(source.with_name(f"{source.stem}-{metric}.svg"))
+            plot_curves(source, drawn[-1], metric)
+    return drawn
 
 
 def plot_curves(source: Path, target: Path, metric: str = "psnr") -> None:
-    """Draw one curve per view and anchor with its 95 % band, and the uncompressed photos as a line.
+    """Draw one curve per view and anchor, and the uncompressed photos as a line.
+
+    95 % intervals are bands around the views and bars on the anchors. Rates are on a logarithmic axis.
 
     Args:
         source: results file.
@@ -37,30 +66,41 @@ def plot_curves(source: Path, target: Path, metric: str = "psnr") -> None:
         DiptychError: if the results do not have it.
     """
     results = read(source)
-    curves: dict[str, list[dict[str, Any]]] = {}
-    for point in results["points"]:
-        if metric in point["summary"] and not point["matched"]:
-            curves.setdefault(_label(point), []).append(point)
+    curves = _curves(results["points"], metric)
     if not curves:
         raise DiptychError(f"the results {source} have no '{metric}'")
-    figure = Figure(figsize=(6.4, 4.4), layout="constrained")
+    figure = Figure(figsize=(7.2, 4.8), layout="constrained")
     axes = figure.subplots()
-    for label, points in curves.items():
-        _draw(axes, label, points, metric)
+    for points in curves.values():
+        _draw(axes, points, metric)
+    overlap = _OVERLAPS.get(str(results.get("overlap")), "") if metric.startswith("ap") else ""
+    axes.set_title(f"{len(results['photos']['names'])} photos, 95 % intervals", loc="left", fontsize="medium")
     axes.set_xlabel("bits per pixel (file size)")
-    axes.set_ylabel(LABELS.get(metric, metric))
+    axes.set_ylabel(overlap + LABELS.get(metric, metric))
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda rate, _: f"{rate:g}"))
     if metric.startswith(_LOG):
         axes.set_yscale("log")
     axes.grid(alpha=0.3)
-    axes.legend()
-    figure.savefig(target, dpi=160)
+    axes.legend(fontsize="small")
+    with matplotlib.rc_context({"svg.hashsalt": metric}):  # the same figures make the same file
+        figure.savefig(target, dpi=160, metadata={"Date": None} if target.suffix == ".svg" else None)
+
+
+def _curves(points: Sequence[dict[str, Any]], metric: str) -> dict[str, list[dict[str, Any]]]:
+    curves: dict[str, list[dict[str, Any]]] = {}
+    for point in points:
+        if metric in point["summary"] and not point["matched"]:
+            curves.setdefault(_label(point), []).append(point)
+    return curves
 
 
 def _label(point: dict[str, Any]) -> str:
     return f"{point['codec']}, {point['view']}" if point["codec"] == CODEC else str(point["codec"])
 
 
-def _draw(axes: Axes, label: str, points: list[dict[str, Any]], metric: str) -> None:
+def _draw(axes: Axes, points: list[dict[str, Any]], metric: str) -> None:
     found = [point["summary"][metric] for point in points]
     if points[0]["codec"] == ORIGINAL:
         axes.axhline(found[0]["value"], color="black", linestyle=":", label="uncompressed")
@@ -72,7 +112,12 @@ def _draw(axes: Axes, label: str, points: list[dict[str, Any]], metric: str) -> 
     )
     if not rows:
         return
-    bpp, value, low, high = zip(*rows, strict=True)
-    style = "-" if points[0]["codec"] == CODEC else "--"
-    (line,) = axes.plot(bpp, value, marker="o", markersize=3, linestyle=style, label=label)
-    axes.fill_between(bpp, low, high, color=line.get_color(), alpha=0.15, linewidth=0)
+    bpp, value, low, high = (list(column) for column in zip(*rows, strict=True))
+    if points[0]["codec"] == CODEC:
+        (line,) = axes.plot(bpp, value, marker="o", markersize=4, linewidth=2, label=_label(points[0]), zorder=3)
+        axes.fill_between(bpp, low, high, color=line.get_color(), alpha=0.15, linewidth=0)
+        return
+    spread = np.abs(np.array([low, high]) - value)
+    colour, marker = _STYLES[points[0]["codec"]]
+    look: dict[str, Any] = {"color": colour, "marker": marker, "linestyle": "--", "linewidth": 1, "markersize": 4}
+    axes.errorbar(bpp, value, spread, label=_label(points[0]), elinewidth=0.6, capsize=2, **look)

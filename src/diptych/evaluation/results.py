@@ -23,7 +23,10 @@ from diptych.files import make_folder, write_bytes
 
 FORMAT = "diptych-evaluation-1"
 _WITH_INTERVAL = ("ap50", "ap50_relative")
-_PACKAGES = ("diptych", "torch", "torchvision", "torchmetrics", "numpy", "pillow", "pycocotools")
+_PACKAGES = (
+    *("diptych", "torch", "torchvision", "torchmetrics", "timm", "numpy", "scipy", "bjontegaard"),
+    *("pillow", "pycocotools"),
+)
 _SHOWN = ("bpp", "psnr", "ssim", "ms_ssim", "sharpness", "grid_4", "ap", *_WITH_INTERVAL)
 _WIDTH = 140
 
@@ -78,12 +81,14 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def show(results: dict[str, Any], console: Console | None = None) -> None:
-    """Print the most telling columns of every variant, and the BD-rates."""
+    """Print the most telling columns of every variant, the BD-rates, and the rates that accuracy needs."""
     console = console or Console()
     console.width = max(console.width, _WIDTH)
     console.print(_points_table(results))
     if results["bd_rate"]:
         console.print(_bd_table(results))
+    if results.get("needed"):
+        console.print(_needed_table(results))
 
 
 def _points_table(results: dict[str, Any]) -> Table:
@@ -107,8 +112,35 @@ def _bd_table(results: dict[str, Any]) -> Table:
     for entry in results["bd_rate"]:
         low, high = (_number(entry[bound], "+.1f") for bound in ("low", "high"))
         percent = _number(entry["value"], "+.1f")
-        table.add_row(str(entry["view"]), entry["anchor"], entry["metric"], percent, f"{low} .. {high}")
+        spread = entry.get("problem") or f"{low} .. {high}{_part(entry.get('defined'))}"
+        table.add_row(str(entry["view"]), entry["anchor"], entry["metric"], percent, spread)
     return table
+
+
+def _needed_table(results: dict[str, Any]) -> Table:
+    table = Table(title="bpp needed for a share of the uncompressed AP50", title_justify="left", box=SIMPLE)
+    shares = sorted({entry["share"] for entry in results["needed"]})
+    for name in ("codec", "view", *(f"{share:.0%}" for share in shares)):
+        table.add_column(name)
+    cells: dict[tuple[str, str], list[str]] = {}
+    for entry in sorted(results["needed"], key=lambda entry: entry["share"]):
+        cells.setdefault((entry["codec"], str(entry["view"] or "")), []).append(_rate(entry))
+    for named, rates in cells.items():
+        table.add_row(*named, *rates)
+    return table
+
+
+def _rate(entry: dict[str, Any]) -> str:
+    if entry["value"] is None:
+        return f"not reached{_part(1 - entry['reached'])}"
+    low, high = (_number(entry[bound], ".3f") for bound in ("low", "high"))
+    most = "<= " if entry["at_smallest"] else ""
+    return f"{most}{entry['value']:.3f} ({low} .. {'not reached' if entry['high'] is None else high})"
+
+
+def _part(share: float | None) -> str:
+    """In how many of the resamples, unless it is in all."""
+    return "" if share is None or share == 1 else f" (in {share:.0%} of resamples)"
 
 
 def _cell(name: str, found: dict[str, float] | None) -> str:

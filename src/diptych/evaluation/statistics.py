@@ -65,49 +65,89 @@ def sampled(
         return np.append(statistic(known), statistic(known[drawn], axis=1))
 
 
-def bd_rate(anchor: Curve, tested: Curve, bpp_range: tuple[float, float] = (0.1, 0.8)) -> float:
-    """Bjontegaard-delta rate of ``tested`` against ``anchor`` in percent; negative where it saves bits.
+class BdRate(NamedTuple):
+    """A Bjontegaard-delta rate.
+
+    Attributes:
+        percent: rate of the tested curve over that of the anchor, less 100; negative where it saves bits. NaN if
+            it is not defined.
+        shared: the qualities, lowest and highest, over which it is an average; those that both curves reach.
+        problem: why it is not defined; empty if it is.
+    """
+
+    percent: float
+    shared: tuple[float, float]
+    problem: str = ""
+
+
+def bd_rate(anchor: Curve, tested: Curve, bpp_range: tuple[float, float] = (0.1, 0.8)) -> BdRate:
+    """Bjontegaard-delta rate of ``tested`` against ``anchor``.
 
     Both curves are cut to ``bpp_range`` first: points outside are dropped, and where a curve crosses a bound
     the point on it (pchip over log-rate) takes their place. Points that do not raise the quality of all
     cheaper ones are left out. The average log-rate difference is then taken, by pchip interpolation, over the
     qualities that both cut curves reach.
-
-    Returns:
-        The percentage, or NaN if a cut curve has fewer than two points or they share no quality.
     """
     (rates, qualities), (other_rates, other_qualities) = (_cut(*c, bpp_range) for c in (anchor, tested))
     if min(len(rates), len(other_rates)) < 2:
-        return math.nan
-    if max(qualities[0], other_qualities[0]) >= min(qualities[-1], other_qualities[-1]):
-        return math.nan
-    return float(
-        bjontegaard.bd_rate(
-            rates,
-            qualities,
-            other_rates,
-            other_qualities,
-            method="pchip",
-            require_matching_points=False,
-            min_overlap=0,
-        )
+        which = "anchor" if len(rates) < 2 else "tested codec"
+        return BdRate(math.nan, (math.nan, math.nan), f"the {which} has no curve in this range of bpp")
+    shared = float(max(qualities[0], other_qualities[0])), float(min(qualities[-1], other_qualities[-1]))
+    if shared[0] >= shared[1]:
+        lower = "anchor" if qualities[-1] <= other_qualities[0] else "tested codec"
+        return BdRate(math.nan, (math.nan, math.nan), f"no quality in common: the {lower} stays below the other")
+    percent = bjontegaard.bd_rate(
+        rates,
+        qualities,
+        other_rates,
+        other_qualities,
+        method="pchip",
+        require_matching_points=False,
+        min_overlap=0,
     )
+    return BdRate(float(percent), shared)
+
+
+def rate_for(curve: Curve, quality: float) -> float:
+    """The rate at which ``curve`` first reaches ``quality``, in bpp.
+
+    Interpolated (pchip, log-rate over quality) between the points that raise the quality of all cheaper ones.
+
+    Returns:
+        Infinity if it never does, the smallest rate if that is enough already, NaN without points or quality.
+    """
+    rates, qualities = _rising(*curve)
+    if not len(rates) or math.isnan(quality):
+        return math.nan
+    if quality <= qualities[0]:
+        return float(rates[0])
+    if quality > qualities[-1]:
+        return math.inf
+    return float(10 ** PchipInterpolator(qualities, np.log10(rates))(quality))
 
 
 def _cut(
     rates: Sequence[float] | np.ndarray, qualities: Sequence[float] | np.ndarray, bounds: tuple[float, float]
 ) -> tuple[np.ndarray, np.ndarray]:
-    points: list[tuple[float, float]] = []
-    for rate, quality in sorted(zip(rates, qualities, strict=True)):
-        dearer_and_better = not points or (rate > points[-1][0] and quality > points[-1][1])
-        if rate > 0 and math.isfinite(quality) and dearer_and_better:
-            points.append((float(rate), float(quality)))
-    if len(points) < 2:
+    rate, quality = _rising(rates, qualities)
+    if len(rate) < 2:
         return np.empty(0), np.empty(0)
-    rate, quality = np.array(points).T
     ends = np.array([bound for bound in bounds if rate[0] < bound < rate[-1]])
     inside = (rate >= bounds[0]) & (rate <= bounds[1]) & ~np.isin(rate, ends)
     at_ends = PchipInterpolator(np.log10(rate), quality)(np.log10(ends))
     rate, quality = np.append(rate[inside], ends), np.append(quality[inside], at_ends)
     order = np.argsort(rate)
     return rate[order], quality[order]
+
+
+def _rising(
+    rates: Sequence[float] | np.ndarray, qualities: Sequence[float] | np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The points that are better than all cheaper ones, by rate."""
+    points: list[tuple[float, float]] = []
+    for rate, quality in sorted(zip(rates, qualities, strict=True)):
+        dearer_and_better = not points or (rate > points[-1][0] and quality > points[-1][1])
+        if rate > 0 and math.isfinite(quality) and dearer_and_better:
+            points.append((float(rate), float(quality)))
+    rate_column, quality_column = np.array(points, dtype=float).reshape(-1, 2).T
+    return rate_column, quality_column

@@ -8,11 +8,22 @@ from typing import Any
 import numpy as np
 
 from diptych.evaluation.detection import AveragePrecision, Precision
-from diptych.evaluation.statistics import Curve, Interval, bd_rate, bootstrap, interval, resamples, sampled
+from diptych.evaluation.statistics import (
+    Curve,
+    Interval,
+    bd_rate,
+    bootstrap,
+    interval,
+    rate_for,
+    resamples,
+    sampled,
+)
 from diptych.evaluation.survey import Survey
 from diptych.evaluation.variants import CODEC, ORIGINAL, Variant
 
 PRECISIONS = Precision._fields
+SHARES = (0.9, 0.95, 0.99)
+"""Parts of the uncompressed photos' accuracy for which the rate is given."""
 _SUMS_ONLY = {"bytes", "fits"}
 
 
@@ -72,20 +83,35 @@ class Summary:
         ]
 
     def bd_rates(self) -> list[dict[str, Any]]:
-        """Rate of each view against each anchor, in percent, at equal quality by all metrics both have."""
-        curves: dict[tuple[str, Any], list[Variant]] = {}
-        for variant in self._columns:
-            if variant.codec != ORIGINAL and not variant.matched:
-                curves.setdefault((variant.codec, variant.view), []).append(variant)
+        """Rate of each view against each anchor, in percent, at equal quality by all metrics both have.
+
+        Each with the qualities it is an average over (``shared``), the part of the resamples in which it is
+        defined (``defined``) and, if it has no value, why (``problem``).
+        """
+        curves = self._along_rates()
         return [
             {"view": view, "anchor": anchor, "metric": metric, "bpp_range": list(self._bpp_range)}
-            | self._bd_rate(curves[anchor, None], tested, metric)._asdict()
+            | self._bd_rate(other, tested, metric)
             for (codec, view), tested in curves.items()
             if codec == CODEC
-            for anchor, other in curves
-            if anchor != CODEC and other is None and min(len(tested), len(curves[anchor, None])) > 1
+            for (anchor, _), other in curves.items()
+            if anchor != CODEC and min(len(tested), len(other)) > 1
             for metric in ("psnr", "ssim", "ms_ssim", *PRECISIONS)
-            if self._has(tested[0], metric) and self._has(curves[anchor, None][0], metric)
+            if self._has(tested[0], metric) and self._has(other[0], metric)
+        ]
+
+    def needed(self) -> list[dict[str, Any]]:
+        """Bits per pixel that each view and anchor needs for a share of the AP50 on uncompressed photos.
+
+        The rate is None where the share is not reached, and so is the upper end of an interval in which it is
+        not; ``reached`` is the part of the resamples in which it is. With ``at_smallest`` the smallest files
+        reach it already and the rate is an upper bound.
+        """
+        return [
+            {"codec": codec, "view": view, "metric": "ap50", "share": share} | self._needed(variants, share)
+            for (codec, view), variants in self._along_rates().items()
+            if self._has(variants[0], "ap50")
+            for share in SHARES
         ]
 
     def _statistics(self, variant: Variant) -> Iterator[tuple[str, Interval]]:
@@ -109,10 +135,33 @@ class Summary:
             difference = self._precisions[tested][name] - self._precisions[reference][name]
             yield name, interval(float(difference[0]), difference[1:])
 
-    def _bd_rate(self, anchor: list[Variant], tested: list[Variant], metric: str) -> Interval:
+    def _along_rates(self) -> dict[tuple[str, Any], list[Variant]]:
+        """The variants of each codec and view that differ in their setting only."""
+        curves: dict[tuple[str, Any], list[Variant]] = {}
+        for variant in self._columns:
+            if variant.codec != ORIGINAL and not variant.matched:
+                curves.setdefault((variant.codec, variant.view), []).append(variant)
+        return curves
+
+    def _bd_rate(self, anchor: list[Variant], tested: list[Variant], metric: str) -> dict[str, Any]:
         theirs, ours = (self._curves(variants, metric) for variants in (anchor, tested))
-        percent = [bd_rate(*pair, self._bpp_range) for pair in zip(theirs, ours, strict=True)]
-        return interval(percent[0], percent[1:])
+        whole, *drawn = (bd_rate(*pair, self._bpp_range) for pair in zip(theirs, ours, strict=True))
+        percent = np.array([one.percent for one in drawn])
+        return interval(whole.percent, percent)._asdict() | {
+            "shared": list(whole.shared),
+            "defined": float(np.mean(~np.isnan(percent))),
+            "problem": whole.problem,
+        }
+
+    def _needed(self, variants: list[Variant], share: float) -> dict[str, Any]:
+        targets = share * self._precisions[Variant(ORIGINAL)]["ap50"]
+        curves = self._curves(variants, "ap50")
+        rates = np.array([rate_for(*pair) for pair in zip(curves, targets, strict=True)])
+        return interval(rates[0], rates[1:])._asdict() | {
+            "target": float(targets[0]),
+            "reached": float(np.mean(np.isfinite(rates[1:]))),
+            "at_smallest": bool(rates[0] == np.min(curves[0][0])),
+        }
 
     def _curves(self, variants: list[Variant], metric: str) -> list[Curve]:
         """The curve over all photos, then over each resample."""
@@ -129,7 +178,7 @@ class Summary:
     def _task(self, variant: Variant) -> dict[str, np.ndarray]:
         """Precisions ``(1 + draws,)``: over all photos, then over each resample."""
         precision = AveragePrecision(self._survey.matches[variant])
-        values = np.array([precision.over(), *(precision.over(draw) for draw in self._drawn)])
+        values = np.vstack([precision.over(), precision.resampled(self._drawn)])
         return dict(zip(PRECISIONS, values.T, strict=True))
 
     def _has(self, variant: Variant, metric: str) -> bool:

@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 from PIL import Image
 
-from diptych.evaluation.anchors import ANCHORS, at_bytes
+from diptych.evaluation.anchors import ANCHORS, Anchor, at_bytes
 
 View = str | float
 ORIGINAL = "original"
@@ -75,12 +75,14 @@ def decoded(
     views: Sequence[View],
     anchors: Mapping[str, Sequence[int]],
     matched: Sequence[str],
+    known: Mapping[str, Anchor] = ANCHORS,
 ) -> Iterator[Decoded]:
     """Code ``photo`` (uint8 ``(H, W, 3)``) in every way asked for; the original comes first.
 
     Args:
         anchors: settings to run by anchor name.
         matched: anchors to run again at the size of each of the codec's files.
+        known: the anchors by name.
     """
     original = Image.fromarray(photo)
     yield Decoded(Variant(ORIGINAL), original, 0)
@@ -91,7 +93,7 @@ def decoded(
         for view, picture in zip(views, codec.decode_views(data, views), strict=True):
             yield Decoded(Variant(CODEC, quality, view), picture, len(data))
     for name in dict.fromkeys([*anchors, *matched]):
-        anchor, files = ANCHORS[name], dict[int, bytes]()
+        anchor, files = known[name], dict[int, bytes]()
         for setting in anchors.get(name, ()):
             files[setting] = anchor.encode(original, setting)
             yield Decoded(Variant(name, setting), anchor.decode(files[setting]), len(files[setting]))

@@ -1,0 +1,308 @@
+"""What one set of files does to many machines, most of which the codec never saw.
+
+photo -> files of codec and anchors -> pictures -> every machine -> score minus that of the originals
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import torch
+from pydantic import Field
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.table import Table
+
+from diptych.codec import load
+from diptych.data.coco import CocoDataset
+from diptych.data.photos import Photos
+from diptych.errors import RecipeError
+from diptych.evaluation import results
+from diptych.evaluation.anchors import ANCHORS
+from diptych.evaluation.cache import Cache, CachedAnchor
+from diptych.evaluation.detection import AveragePrecision, PictureMatches
+from diptych.evaluation.examination import Evaluation
+from diptych.evaluation.eye import Eye, Memory, overlap_of
+from diptych.evaluation.progress import progress
+from diptych.evaluation.statistics import Interval, interval, resamples, sampled
+from diptych.evaluation.variants import CODEC, ORIGINAL, Codec, Decoded, Variant, decoded
+from diptych.files import make_folder
+from diptych.recipes import read_recipe
+from diptych.tasks import Task, load_task
+from diptych.tasks.score import agreement
+
+FORMAT = "diptych-transfer-1"
+_ORIGINAL = Variant(ORIGINAL)
+
+
+class TransferRecipe(Evaluation):
+    """What to show to which machines: an evaluation without metrics, whose ``labels`` may be left out.
+
+    Attributes:
+        machines: weights or descriptions by name, in the order of the table's columns.
+    """
+
+    machines: dict[str, Path] = Field(min_length=1)
+
+
+class Measure(Protocol):
+    """What a machine's detections are worth, variant by variant."""
+
+    name: str
+
+    def add(self, pictures: Sequence[Decoded], image_id: int) -> None:
+        """Show the machine every picture of one photo."""
+        ...
+
+    def values(self, variant: Variant, drawn: np.ndarray) -> np.ndarray:
+        """The score over all photos, then over each resample: float64 (1 + draws,)."""
+        ...
+
+
+class Labelled:
+    """AP50 against labels: of masks where the machine has them, else of boxes."""
+
+    def __init__(self, eye: Eye) -> None:
+        self.name = "mask AP50" if eye.overlap == "segm" else "box AP50"
+        self._eye = eye
+        self._matches: dict[Variant, list[PictureMatches]] = defaultdict(list)
+
+    def add(self, pictures: Sequence[Decoded], image_id: int) -> None:
+        looks = self._eye.look(image_id, [one.picture for one in pictures])
+        for one, matches in zip(pictures, looks, strict=True):
+            self._matches[one.variant].append(matches)
+
+    def values(self, variant: Variant, drawn: np.ndarray) -> np.ndarray:
+        precision = AveragePrecision(self._matches[variant])
+        return np.append(precision.over().ap50, precision.resampled(drawn)[:, 1])
+
+
+class Unlabelled:
+    """F1 against the machine's own detections in the originals, over the photos in which it found something."""
+
+    name = "agreement"
+
+    def __init__(self, machine: Task, batch: int) -> None:
+        self._machine, self._batch = machine, batch
+        self._agreements: dict[Variant, list[float]] = defaultdict(list)
+
+    def add(self, pictures: Sequence[Decoded], image_id: int) -> None:
+        tensors = [torch.tensor(np.asarray(one.picture)).permute(2, 0, 1).float() / 255 for one in pictures]
+        found: list[dict[str, torch.Tensor]] = []
+        for start in range(0, len(tensors), self._batch):
+            found += self._machine.predict(tensors[start : start + self._batch])
+        in_original = next(f for one, f in zip(pictures, found, strict=True) if one.variant == _ORIGINAL)
+        for one, detections in zip(pictures, found, strict=True):
+            self._agreements[one.variant].append(agreement(in_original, detections))
+
+    def values(self, variant: Variant, drawn: np.ndarray) -> np.ndarray:
+        return sampled(self._agreements[variant], drawn)
+
+
+class Row(NamedTuple):
+    """One machine on one variant: its score, the change from the originals, and the mean bits per pixel."""
+
+    machine: str
+    measure: str
+    variant: Variant
+    bpp: float
+    score: Interval
+    change: Interval
+
+
+class Transfer:
+    """Scores of several machines on the same pictures, grown photo by photo.
+
+    A machine is scored against the labels if they know one of its classes, by name; otherwise by how far it agrees
+    with itself.
+
+    Args:
+        machines: by name.
+        dataset: the labelled photos; None if they have no labels.
+        batch: pictures a machine looks at together.
+        memories: of what machines saw earlier, by name.
+
+    Raises:
+        RecipeError: a machine does not detect anything.
+    """
+
+    def __init__(
+        self,
+        machines: Mapping[str, Task],
+        dataset: CocoDataset | None,
+        batch: int = 8,
+        memories: Mapping[str, Memory] | None = None,
+    ) -> None:
+        known = memories or {}
+        self._measures = {
+            name: _measure(machine, dataset, batch, known.get(name)) for name, machine in machines.items()
+        }
+        self._bpp: dict[Variant, list[float]] = defaultdict(list)
+
+    def add(self, pictures: Sequence[Decoded], image_id: int = 0) -> None:
+        """Show all machines every picture of one photo; the original must be among them."""
+        for one in pictures:
+            self._bpp[one.variant].append(8 * one.size / (one.picture.width * one.picture.height))
+        for measure in self._measures.values():
+            measure.add(pictures, image_id)
+
+    def table(self, draws: int = 1000, seed: int = 0) -> TransferTable:
+        """All scores with paired 95 % bootstrap intervals over the photos."""
+        drawn = resamples(len(self._bpp[_ORIGINAL]), draws, seed)
+        bpp = {variant: float(np.mean(values)) for variant, values in self._bpp.items()}
+        scores = {
+            name: {variant: measure.values(variant, drawn) for variant in self._bpp}
+            for name, measure in self._measures.items()
+        }
+        return TransferTable({name: measure.name for name, measure in self._measures.items()}, bpp, scores)
+
+
+class TransferTable:
+    """The result of a :class:`Transfer`.
+
+    Args:
+        measures: name of each machine's score.
+        bpp: mean of each variant.
+        scores: per machine and variant, over all photos and over each resample.
+    """
+
+    def __init__(
+        self,
+        measures: Mapping[str, str],
+        bpp: Mapping[Variant, float],
+        scores: Mapping[str, Mapping[Variant, np.ndarray]],
+    ) -> None:
+        self._measures, self._bpp, self._scores = measures, bpp, scores
+
+    def rows(self) -> Iterator[Row]:
+        """Every machine on every variant."""
+        for name, scores in self._scores.items():
+            for variant, values in scores.items():
+                change = _interval(values - scores[_ORIGINAL])
+                yield Row(name, self._measures[name], variant, self._bpp[variant], _interval(values), change)
+
+    def points(self) -> list[dict[str, Any]]:
+        """The rows for a results file."""
+        return [
+            {
+                "machine": row.machine,
+                "measure": row.measure,
+                "codec": row.variant.codec,
+                "setting": row.variant.setting,
+                "view": row.variant.view,
+                "matched": row.variant.matched,
+                "bpp": row.bpp,
+                "score": row.score._asdict(),
+                "change": row.change._asdict(),
+            }
+            for row in self.rows()
+        ]
+
+    def comparisons(self) -> list[dict[str, Any]]:
+        """Every view minus the anchors in the same bytes, machine by machine."""
+        return [
+            {
+                "machine": name,
+                "measure": self._measures[name],
+                "tested": str(tested),
+                "reference": str(reference),
+                "difference": _interval(scores[tested] - scores[reference])._asdict(),
+            }
+            for name, scores in self._scores.items()
+            for tested in scores
+            for reference in scores
+            if tested.codec == CODEC and reference.matched and reference.setting == tested.setting
+        ]
+
+    def show(self, console: Console | None = None) -> None:
+        """Print the change of every machine's score on every variant."""
+        title = "Score of each machine on the originals, and its change (95 % intervals)"
+        table = Table(title=title, title_justify="left", box=SIMPLE)
+        for column in ("", "bpp", *(f"{name}, {measure}" for name, measure in self._measures.items())):
+            table.add_column(column, justify="right" if column else "left", no_wrap=True)
+        cells: dict[Variant, list[str]] = defaultdict(list)
+        for row in self.rows():
+            cells[row.variant].append(_cell(row))
+        for variant, line in cells.items():
+            table.add_row(str(variant), f"{self._bpp[variant]:.3f}" if self._bpp[variant] else "", *line)
+        console = console or Console()
+        console.width = max(console.width, 40 + 32 * len(self._measures))
+        console.print(table)
+
+
+def run(recipe: Path, overrides: Sequence[str] = (), codec: Codec | None = None) -> Path:
+    """Make the table that ``recipe`` describes, print it and write it down.
+
+    Args:
+        recipe: YAML file of a :class:`TransferRecipe`.
+        overrides: ``key=value`` strings that replace its entries.
+        codec: stands in for the recipe's model.
+
+    Returns:
+        The results file.
+
+    Raises:
+        DiptychError: if the recipe, the photos, the codec or a machine cannot be used.
+    """
+    settings = read_recipe(recipe, TransferRecipe, overrides)
+    make_folder(settings.out.parent)
+    cache = Cache(settings.cache)
+    machines = {name: load_task(path) for name, path in settings.machines.items()}
+    memories = {name: Memory(cache, machines[name], path) for name, path in settings.machines.items()}
+    anchors = {name: CachedAnchor(ANCHORS[name], cache) for name in [*settings.anchors, *settings.matched]}
+    codec = codec or load(settings.model, settings.view)
+    photos, dataset = _photos(settings)
+    transfer = Transfer(machines, dataset, settings.batch, memories)
+    how = (settings.qualities, settings.views, settings.anchors, settings.matched, anchors)
+    with progress(len(photos)) as advance:
+        for image_id, photo in photos:
+            transfer.add(list(decoded(photo, codec, *how)), image_id)
+            advance()
+    table = transfer.table(settings.resamples, settings.seed)
+    found = {
+        "format": FORMAT,
+        "provenance": results.provenance(recipe, overrides, settings.machines),
+        "model_id": codec.model_id.hex(),
+        "recipe": settings.model_dump(mode="json"),
+        "photos": len(photos),
+        "points": table.points(),
+        "comparisons": table.comparisons(),
+    }
+    results.write(found, settings.out)
+    table.show()
+    return settings.out
+
+
+def _photos(settings: TransferRecipe) -> tuple[list[tuple[int, np.ndarray]], CocoDataset | None]:
+    if settings.labels is not None:
+        dataset = CocoDataset(settings.photos, settings.labels, limit=settings.limit or None)
+        problems = dataset.problems
+        photos = [(image_id, dataset.photo(k)) for k, image_id in enumerate(dataset.ids)]
+    else:
+        dataset, folder = None, Photos(settings.photos, settings.limit)
+        photos = [(0, photo) for photo in map(folder.pixels, range(len(folder))) if photo is not None]
+        problems = folder.problems
+    if problems:
+        raise RecipeError(f"{problems[0]} ({len(problems)} such problems in the photos)")
+    return photos, dataset
+
+
+def _measure(machine: Task, dataset: CocoDataset | None, batch: int, memory: Memory | None) -> Measure:
+    overlap = overlap_of(machine)
+    if dataset is not None and set(machine.classes) & set(dataset.classes):
+        return Labelled(Eye(machine, dataset.truth(), overlap, batch, memory))
+    return Unlabelled(machine, batch)
+
+
+def _interval(values: np.ndarray) -> Interval:
+    return interval(float(values[0]), values[1:])
+
+
+def _cell(row: Row) -> str:
+    if row.variant == _ORIGINAL:
+        return f"{row.score.value:.3f}"
+    return f"{row.change.value:+.3f} ({row.change.low:+.3f} .. {row.change.high:+.3f})"
