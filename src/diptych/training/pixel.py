@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
@@ -16,6 +17,8 @@ from diptych.nn.model import CodecModel
 from diptych.nn.transforms import Widths
 from diptych.training.loop import LoopSettings, Stage
 from diptych.training.losses import balance, distortion_weight, draw_qualities, squared_error
+
+LARGEST_ZOOM = 1.9
 
 
 class PixelRecipe(BaseModel):
@@ -33,6 +36,9 @@ class PixelRecipe(BaseModel):
     )
     batch: int = Field(default=8, gt=0)
     crop: int = Field(default=256, gt=0, multiple_of=64)
+    zoom: float = Field(
+        default=0.0, ge=0, le=1, description="share of crops enlarged, as photos of finer resolution"
+    )
 
 
 class PixelStage(Stage):
@@ -52,7 +58,15 @@ class PixelStage(Stage):
         return {"codec": [self.model]}
 
     def batch(self, seed: int, step: int) -> Tensor:
-        return self.photos.crops(seed, step, self.recipe.batch, self.recipe.crop)
+        size = self.recipe.crop
+        x = self.photos.crops(seed, step, self.recipe.batch, size)
+        enlarged = round(self.recipe.batch * self.recipe.zoom)
+        if enlarged:
+            part = int(size / np.random.default_rng([seed, step, 3]).uniform(1, LARGEST_ZOOM))
+            x[:enlarged] = nn.functional.interpolate(x[:enlarged, :, :part, :part], size, mode="bicubic").clamp(
+                0, 1
+            )
+        return x
 
     def losses(self, player: str, batch: Tensor, progress: float) -> dict[str, Tensor]:
         x = batch.to(next(self.model.parameters()).device)
