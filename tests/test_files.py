@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from diptych.errors import DiptychError
-from diptych.files import Job, plan_jobs, read_bytes, replacing, write_bytes
+from diptych.files import Job, files_below, plan_jobs, read_bytes, replacing, write_bytes
 
 READS = {".jpg", ".png"}
 
@@ -50,6 +50,18 @@ def test_folder_keeps_its_shape_and_leaves_out_what_is_hidden(folder: Path, tmp_
         "b.dip",
         "sub/a.dip",
     ]
+
+
+def test_links_are_followed_once_and_never_in_circles(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "c.png").write_bytes(b"x")
+    (folder / "a-link-to-sub").symlink_to(folder / "sub")
+    (folder / "sub" / "circle").symlink_to(folder)
+    (folder / "there").symlink_to(tmp_path / "elsewhere")
+    (folder / "lost.jpg").symlink_to(tmp_path / "none.jpg")
+    (folder / "folder.jpg").mkdir()
+    names = [path.relative_to(folder).as_posix() for path in files_below(folder, READS)]
+    assert names == ["a.jpg", "b.PNG", "lost.jpg", "sub/a.jpg", "there/c.png"]
 
 
 def test_glob(folder: Path) -> None:

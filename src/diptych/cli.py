@@ -17,9 +17,11 @@ import typer
 from typer.core import TyperGroup
 
 import diptych
-from diptych.console import complain, described, each, extra, facts_of, say, size_of, tell
+from diptych import datasets, tools
+from diptych.batch import AUTO, Decoding, Encoding
+from diptych.console import Batch, carry_out, complain, described, each, extra, facts_of, say, tell
 from diptych.errors import DiptychError
-from diptych.files import Job, find_files, make_folder, plan_jobs, read_bytes, write_bytes
+from diptych.files import find_files, plan_jobs
 
 Region = tuple[int, int, int, int]
 
@@ -65,12 +67,19 @@ def _checked_quality(value: float) -> float:
 
 
 def _checked_view(value: str) -> str:
-    from diptych.views import dial
+    from diptych.views import dial, is_view_file
 
     try:
-        dial(value)
+        if value != AUTO and not is_view_file(value):
+            dial(value)
     except DiptychError as error:
         raise typer.BadParameter(str(error)) from None
+    return value
+
+
+def _checked_hint(value: str | None) -> str | None:
+    if value not in (None, AUTO):
+        raise typer.BadParameter(f"the view hint can only be '{AUTO}', not '{value}'")
     return value
 
 
@@ -78,6 +87,17 @@ def _checked_region(value: str | None) -> str | None:
     if value is not None and not re.fullmatch(r"\d+,\d+,\d+,\d+", value):
         raise typer.BadParameter(f"a region is X,Y,W,H in pixels, not '{value}'")
     return value
+
+
+def _workers(value: str | int) -> int:
+    text = str(value)  # the default comes as the number it is
+    if text in ("all", "0"):
+        from diptych.workers import cores
+
+        return cores()
+    if not re.fullmatch(r"\d+", text):
+        raise typer.BadParameter(f"'{text}' is neither a number nor 'all'")
+    return int(text)
 
 
 Output = Annotated[
@@ -95,6 +115,20 @@ Model = Annotated[
     typer.Option(metavar="FILE", help="A codec's .safetensors file.", show_default="the one in the package"),
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that exist already.")]
+Jobs = Annotated[
+    int,
+    typer.Option("-j", "--jobs", metavar="N|all", parser=_workers, help="Files to work on at once, in processes."),
+]
+Resume = Annotated[bool, typer.Option("--resume", help="Keep files that exist already, write the missing ones.")]
+ManifestFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--manifest",
+        metavar="FILE.jsonl|FILE.csv",
+        help="List what was made of which file: bytes, size, quality, SHA-256.",
+        show_default=False,
+    ),
+]
 Settings = Annotated[
     list[str] | None,
     typer.Argument(metavar="KEY=VALUE", help="Settings that replace those of the recipe.", show_default=False),
@@ -131,8 +165,20 @@ def encode(
     verify: Annotated[
         bool, typer.Option("--verify", help="Decode each file and compare before it is put in place.")
     ] = False,
+    view_hint: Annotated[
+        str | None,
+        typer.Option(
+            metavar=AUTO,
+            callback=_checked_hint,
+            help="Store the most human view in which the shipped machine detects the same as in its own.",
+            show_default=False,
+        ),
+    ] = None,
     model: Model = None,
     overwrite: Overwrite = False,
+    jobs: Jobs = 1,
+    resume: Resume = False,
+    manifest: ManifestFile = None,
 ) -> None:
     """Turn photos into .dip files.
 
@@ -144,35 +190,19 @@ def encode(
       diptych encode photo.jpg
       diptych encode photo.jpg -q 25 -o small.dip
       diptych encode photo.jpg --target-size 20000 --verify
+      diptych encode photo.jpg --view-hint auto
       diptych encode 'holiday/**/*.jpg' scans/ -o compressed/
+      diptych encode archive/ -o compressed/ --jobs all --manifest done.jsonl --resume
     """
-    from diptych.images import READS, read_picture
-    from diptych.ratecontrol import fit
+    from diptych.images import READS
 
     if bpp is not None and target_size is not None:
         raise typer.BadParameter("--bpp and --target-size exclude each other")
     if (bpp is not None and not bpp > 0) or (target_size is not None and target_size < 1):
         raise typer.BadParameter("a size is a number above 0")
-    jobs = plan_jobs(photos, output, READS, ".dip", overwrite)
-    codec = diptych.load(model)
-
-    def work(job: Job) -> str:
-        image, notes = read_picture(job.source)
-        target = target_size if bpp is None else int(bpp * image.width * image.height / 8)
-        if target is None:
-            data = codec.encode(image, quality, verify)
-        else:
-            fitted = fit(lambda q: codec.encode(image, q, verify), target)
-            data = fitted.data
-            if not fitted.reached:
-                tell(f"note: {job.source}: no quality comes within 2 % of {target:,} bytes")
-        make_folder(job.target.parent)
-        write_bytes(data, job.target, overwrite)
-        for note in notes:
-            tell(f"note: {job.source}: {note}")
-        return f"{job.source} -> {job.target}: {size_of(image.width, image.height, len(data))}"
-
-    each({job.source: partial(work, job) for job in jobs})
+    todo = plan_jobs(photos, output, READS, ".dip", overwrite or resume)
+    work = Encoding(quality, bpp, target_size, verify, overwrite, hint=view_hint is not None)
+    carry_out(todo, work, model, Batch(jobs, overwrite, resume, manifest))
 
 
 @app.command()
@@ -184,15 +214,24 @@ def decode(
     view: Annotated[
         str,
         typer.Option(
-            metavar="machine|human|0..1", callback=_checked_view, help="Which view, or a blend of the two."
+            metavar="machine|human|0..1|auto|FILE",
+            callback=_checked_view,
+            help="Which view, a blend of the two, what the file hints at, or a view file.",
         ),
     ] = "human",
     region: Annotated[
         str | None,
         typer.Option(metavar="X,Y,W,H", callback=_checked_region, help="Decode only this part, in pixels."),
     ] = None,
+    heat: Annotated[
+        str | None,
+        typer.Option("--map", metavar="FILE|FOLDER", help="Also write where the two views differ, as a heat map."),
+    ] = None,
     model: Model = None,
     overwrite: Overwrite = False,
+    jobs: Jobs = 1,
+    resume: Resume = False,
+    manifest: ManifestFile = None,
 ) -> None:
     """Turn .dip files into pictures, in the view for people or the one for machines.
 
@@ -203,24 +242,20 @@ def decode(
       diptych decode photo.dip
       diptych decode photo.dip --view machine -o seen.webp
       diptych decode compressed/ -o pictures/ --view 0.5
+      diptych decode hinted.dip --view auto
       diptych decode map.dip --region 4096,2048,800,600 -o part.png
+      diptych decode old.dip --view newer-human.safetensors --map old-invented.png
     """
-    from diptych.images import picture_format, write_picture
+    from diptych.images import picture_format
 
-    jobs = plan_jobs(files, output, {".dip"}, ".png", overwrite)
-    for job in jobs:
+    todo = plan_jobs(files, output, {".dip"}, ".png", overwrite or resume)
+    for job in todo:
         picture_format(job.target)
     part = cast(Region | None, tuple(map(int, region.split(","))) if region else None)
-    codec = diptych.load(model)
-
-    def work(job: Job) -> str:
-        data = read_bytes(job.source)
-        image = codec.decode(data, view, part)
-        make_folder(job.target.parent)
-        write_picture(image, job.target, overwrite)
-        return f"{job.source} -> {job.target}: view {view}, {size_of(image.width, image.height, len(data))}"
-
-    each({job.source: partial(work, job) for job in jobs})
+    if heat is not None and resume:
+        raise typer.BadParameter("--map and --resume exclude each other")
+    maps = tools.plan_maps(files, heat, todo, overwrite) if heat is not None else {}
+    carry_out(todo, Decoding(view, part, overwrite, maps), model, Batch(jobs, overwrite, resume, manifest))
 
 
 @app.command()
@@ -232,6 +267,9 @@ def info(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per line.")] = False,
     model: Annotated[
         bool, typer.Option("--model", help="Describe a codec instead: FILE, or the one in the package.")
+    ] = False,
+    invention: Annotated[
+        bool, typer.Option("--invention", help="Decode as well, and tell where the views differ most.")
     ] = False,
 ) -> None:
     """Show what is in a .dip file, all checksums checked, or what a codec costs.
@@ -249,7 +287,8 @@ def info(
         return
     if not files:
         raise typer.BadParameter("name a .dip file, or use --model")
-    each({path: partial(described, path, as_json) for path in find_files(files, {".dip"})})
+    more = tools.invention_facts() if invention else None
+    each({path: partial(described, path, as_json, more) for path in find_files(files, {".dip"})})
 
 
 @app.command()
@@ -275,7 +314,7 @@ def train(
 
 @app.command()
 def evaluate(recipe: Recipe, settings: Settings = None) -> None:
-    """Measure a codec on real files, beside JPEG and WebP.
+    """Measure a codec on real files, beside JPEG, WebP, AVIF, HEIC, JPEG XL and VVC.
 
     \b
     [bold]Examples[/bold]
@@ -340,3 +379,9 @@ def selftest() -> None:
     say(f"{len(checks) - failed} of {len(checks)} checks passed")
     if failed:
         raise typer.Exit(complain("this machine does not decode as it should: please report the lines above"))
+
+
+app.command()(tools.grid)
+app.command()(tools.lint)
+app.command()(datasets.label)
+app.add_typer(datasets.convert, name="convert")

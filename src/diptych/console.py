@@ -3,35 +3,97 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import typer
 
+from diptych.batch import Outcome, Work, attempt, run
 from diptych.errors import DiptychError
-from diptych.files import read_bytes
+from diptych.files import Job, read_bytes, remove_stale
 
 
 def each(tasks: Mapping[Path, Callable[[], str]]) -> None:
     """Run one task per file and print its line; go on after failures, and name them at the end."""
-    failures = []
-    with _progress(len(tasks)) as advance:
+    with reporting(len(tasks)) as report:
         for source, task in tasks.items():
-            try:
-                say(task())
-            except (DiptychError, MemoryError) as error:
-                message = str(error) or "not enough memory"
-                failures.append(message if str(source) in message else f"{source}: {message}")
-            advance()
-    for failure in failures:
-        complain(failure)
+            report(attempt(source, partial(_told, source, task)))
+
+
+def _told(source: Path, task: Callable[[], str]) -> Outcome:
+    return Outcome(source, task())
+
+
+@contextmanager
+def reporting(total: int) -> Iterator[Callable[[Outcome], None]]:
+    """A function that prints what became of each of ``total`` files; failures are named at the end."""
+    failures = []
+    try:
+        with _progress(total) as advance:
+
+            def report(outcome: Outcome) -> None:
+                for note in outcome.notes:
+                    tell(f"note: {outcome.source}: {note}")
+                if outcome.error is None:
+                    say(outcome.line)
+                else:
+                    failures.append(outcome.error)
+                advance()
+
+            yield report
+    finally:
+        for failure in failures:
+            complain(failure)
+        if failures and total > 1:
+            complain(f"{len(failures)} of {total} files failed")
     if failures:
-        if len(tasks) > 1:
-            complain(f"{len(failures)} of {len(tasks)} files failed")
         raise typer.Exit(1)
+
+
+class Batch(NamedTuple):
+    """How many files are to be worked on.
+
+    Attributes:
+        workers: files worked on at once.
+        overwrite: replace outputs that exist.
+        resume: keep them, and do what is missing.
+        manifest: file that lists what was made of which file.
+    """
+
+    workers: int
+    overwrite: bool
+    resume: bool
+    manifest: Path | None
+
+
+def carry_out(jobs: Sequence[Job], work: Work, model: str | None, batch: Batch) -> None:
+    """Do all jobs, or with ``resume`` those whose output is missing, and print what becomes of them."""
+    if batch.resume and batch.overwrite:
+        raise typer.BadParameter("--resume and --overwrite exclude each other")
+    done = {job for job in jobs if batch.resume and os.path.exists(job.target)}
+    todo = [job for job in jobs if job not in done]
+    if batch.resume:
+        remove_stale({job.target.parent for job in jobs})
+    if done:
+        tell(f"note: {len(done):,} of {len(jobs):,} files are done already")
+    manifest = None
+    if batch.manifest:
+        from diptych.manifest import Manifest
+
+        manifest = Manifest(batch.manifest, work.dip, todo, sorted(done), batch.resume, batch.overwrite)
+    with reporting(len(todo)) as report, manifest or nullcontext():
+
+        def listed(outcome: Outcome) -> None:
+            if manifest:
+                manifest.add(outcome.source, outcome.error)
+            report(outcome)
+
+        run(todo, work, model, batch.workers, listed)
 
 
 @contextmanager
@@ -41,9 +103,14 @@ def _progress(total: int) -> Iterator[Callable[[], None]]:
         yield lambda: None
         return
     from rich.console import Console
-    from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
+    from rich.progress import MofNCompleteColumn, Progress, ProgressColumn, Task, TimeRemainingColumn
+    from rich.text import Text
 
-    columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
+    class Rate(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            return Text(f"{task.speed:.3g} files/s" if task.speed else "")
+
+    columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), Rate(), TimeRemainingColumn())
     console = Console(stderr=True)
     with Progress(*columns, console=console, transient=True, redirect_stdout=sys.stdout.isatty()) as progress:
         bar = progress.add_task("", total=total)
@@ -62,7 +129,8 @@ def extra(name: str) -> Iterator[None]:
         raise DiptychError(f"this needs the package '{package}': pip install 'diptych[{name}]'") from None
 
 
-def described(path: Path, as_json: bool) -> str:
+def described(path: Path, as_json: bool, more: Callable[[bytes], Mapping[str, Any]] | None = None) -> str:
+    """What is in a ``.dip`` file, and what ``more`` finds in its bytes."""
     from diptych.bitstream import unpack
 
     data = read_bytes(path)
@@ -77,11 +145,12 @@ def described(path: Path, as_json: bool) -> str:
         "quality": header.quality,
         "model_id": header.model_id.hex(),
         "tile_side": header.tile,
+        "view_hint": header.hint,
         "payload_bytes": sections,
         "overhead_bytes": len(data) - sum(sections),
         "checksums": "match",
     }
-    return facts_of(facts, as_json)
+    return facts_of({**facts, **(more(data) if more else {})}, as_json)
 
 
 def facts_of(facts: Mapping[str, Any], as_json: bool) -> str:
@@ -92,13 +161,11 @@ def facts_of(facts: Mapping[str, Any], as_json: bool) -> str:
 
 
 def _shown(value: Any) -> str:
+    if value is None:
+        return "none"
     if isinstance(value, list):
         return ", ".join(map(_shown, value))
     return f"{value:,.4g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
-
-
-def size_of(width: int, height: int, length: int) -> str:
-    return f"{width} x {height}, {length:,} bytes, {8 * length / (width * height):.3f} bpp"
 
 
 def say(text: str) -> None:

@@ -5,12 +5,18 @@ from __future__ import annotations
 import glob
 import os
 import secrets
+import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from diptych.errors import DiptychError
+
+STALE_AFTER = 3600
+"""Seconds without a write after which a temporary file belongs to nobody."""
+
+_PART = ".diptych-{}.part"
 
 
 class Job(NamedTuple):
@@ -62,6 +68,22 @@ def plan_jobs(
     return jobs
 
 
+def files_below(folder: Path, reads: Collection[str]) -> list[Path]:
+    """The files with these lower-case suffixes in a folder and its subfolders, sorted, without hidden ones.
+
+    Links to folders are followed; a folder that can be reached in several ways is visited once. A link that
+    leads nowhere counts as a file, so that reading it fails with its own message.
+    """
+    found: list[Path] = []
+    visited = {os.path.realpath(folder)}
+    for place, folders, names in os.walk(folder, followlinks=True):
+        folders[:] = _unvisited(place, folders, visited)
+        for path in (Path(place, name) for name in names if not name.startswith(".")):
+            if path.suffix.lower() in reads and (path.is_file() or path.is_symlink()):
+                found.append(path)
+    return sorted(found)
+
+
 def read_bytes(path: Path) -> bytes:
     """The whole content of a file.
 
@@ -91,7 +113,7 @@ def replacing(path: Path, overwrite: bool = False) -> Iterator[BinaryIO]:
     """
     refuse_existing(path, overwrite)
     real = Path(os.path.realpath(path))
-    part = real.with_name(f".diptych-{secrets.token_hex(6)}.part")
+    part = real.with_name(_PART.format(secrets.token_hex(6)))
     try:
         with open(part, "x+b") as file:
             yield file
@@ -104,6 +126,15 @@ def replacing(path: Path, overwrite: bool = False) -> Iterator[BinaryIO]:
     finally:
         with suppress(OSError, ValueError):
             part.unlink()
+
+
+def remove_stale(folders: Iterable[Path]) -> None:
+    """Remove temporary files that :func:`replacing` left in these folders when it was killed."""
+    for folder in folders:
+        for part in folder.glob(_PART.format("*")):
+            with suppress(OSError):
+                if part.stat().st_mtime < time.time() - STALE_AFTER:
+                    part.unlink()
 
 
 def make_folder(path: Path) -> None:
@@ -153,7 +184,7 @@ def _named(inputs: Iterable[str], reads: Collection[str]) -> Iterator[_Found]:
     for text in inputs:
         path = Path(text)
         if os.path.isdir(path):
-            for source in _below(path, reads):
+            for source in files_below(path, reads):
                 yield _Found(source, source.relative_to(path))
         elif glob.has_magic(text) and not os.path.exists(path):
             for match in map(Path, sorted(glob.glob(text, recursive=True))):
@@ -163,11 +194,15 @@ def _named(inputs: Iterable[str], reads: Collection[str]) -> Iterator[_Found]:
             yield _Found(path, Path(path.name))
 
 
-def _below(folder: Path, reads: Collection[str]) -> Iterator[Path]:
-    for path in sorted(folder.rglob("*")):
-        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if path.suffix.lower() in reads and not hidden and path.is_file():
-            yield path
+def _unvisited(place: str, folders: Sequence[str], visited: set[str]) -> list[str]:
+    """Those of ``folders`` in ``place`` that are to be searched, real ones before links; they become visited."""
+    kept = []
+    for name in sorted(folders, key=lambda name: (os.path.islink(os.path.join(place, name)), name)):
+        real = os.path.realpath(os.path.join(place, name))
+        if not name.startswith(".") and real not in visited:
+            visited.add(real)
+            kept.append(name)
+    return kept
 
 
 def _target(found: _Found, output: str | None, several: bool, writes: str) -> Path:

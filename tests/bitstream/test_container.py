@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from diptych.bitstream import Container, Header, pack, read_header, unpack
+from diptych.bitstream import Container, Header, pack, padded_area, read_header, unpack
 from diptych.errors import BitstreamError
 
 MODEL = b"\xde\xad\xbe\xef"
@@ -38,8 +38,8 @@ def refuses(data: bytes, message: str | None = None) -> None:
 headers = st.one_of(
     st.builds(
         Header,
-        width=st.integers(1, 4096),
-        height=st.integers(1, 4096),
+        width=st.integers(1, 2048),
+        height=st.integers(1, 2048),
         quality=st.integers(0, 10000).map(lambda quality: quality / 100),
         model_id=st.binary(min_size=4, max_size=4),
         tile=st.just(0),
@@ -50,7 +50,7 @@ headers = st.one_of(
         height=st.integers(1, 3000),
         quality=st.integers(0, 10000).map(lambda quality: quality / 100),
         model_id=st.binary(min_size=4, max_size=4),
-        tile=st.integers(8, 64).map(lambda code: 64 * code),
+        tile=st.integers(8, 16).map(lambda code: 64 * code),
     ),
 )
 
@@ -62,11 +62,19 @@ def test_any_container_round_trips(header, data):
     packed = pack(Container(header, payloads))
     assert unpack(packed) == Container(header, payloads)
     assert read_header(packed) == read_header(packed[:21]) == header
+    assert padded_area(header.width, header.height) <= max(2**22, 2**20 * len(packed) / 5)
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "area"), [(1, 1, 64**2), (64, 64, 64**2), (65, 64, 2 * 64**2), (2**24 - 1, 1, 2**24 * 64)]
+)
+def test_padded_area(width, height, area):
+    assert padded_area(width, height) == padded_area(height, width) == area
 
 
 @pytest.mark.parametrize(
     ("width", "height", "tile"),
-    [(1, 1, 0), (2**24 - 1, 1, 0), (1, 2**24 - 1, 0), (4096, 4096, 0), (2**24 - 1, 256, 4096), (1, 1, 4096)],
+    [(1, 1, 0), (2**16, 64, 0), (1, 2**16, 0), (2048, 2048, 0), (2**24 - 1, 256, 1024), (1, 1, 1024)],
 )
 def test_extreme_sizes(width, height, tile):
     header = Header(width, height, 100, MODEL, tile)
@@ -84,7 +92,7 @@ def test_grid_of_tiles(width, height, tile, grid):
 
 
 def test_overhead():
-    for width, height, size, overhead in [(64, 64, 100, 20), (768, 512, 9000, 23), (4000, 3000, 10**6, 24)]:
+    for width, height, size, overhead in [(64, 64, 100, 20), (768, 512, 9000, 23), (2000, 2000, 10**6, 24)]:
         packed = pack(Container(Header(width, height, 40, MODEL), [bytes(size)]))
         assert len(packed) == size + overhead
 
@@ -162,6 +170,23 @@ def test_random_bytes_are_refused(data):
     refuses(b"DIP\1" + data)
 
 
+@settings(deadline=None, max_examples=500)
+@given(
+    st.one_of(st.integers(0, 3000), st.integers(0, 2**35 - 1)),
+    st.one_of(st.integers(0, 3000), st.integers(0, 2**35 - 1)),
+    st.one_of(st.integers(0, 10000), st.integers(0, 2**16 - 1)),
+    st.one_of(st.integers(0, 16), st.integers(0, 255)),
+)
+def test_what_is_accepted_is_what_would_be_written(width, height, quality, tile):
+    data = file_bytes(width, height, quality, tile)
+    try:
+        container = unpack(data)
+    except BitstreamError:
+        return
+    assert pack(container) == data
+    assert padded_area(width, height) <= ((64 * tile) ** 2 if tile else 2**22)
+
+
 def test_tiles_cannot_be_swapped_or_moved():
     header = Header(128, 64, 50, MODEL, tile=64)
     data = pack(Container(header, [b"aaaa", b"bbbb"]))
@@ -191,8 +216,11 @@ def test_tiles_cannot_be_swapped_or_moved():
         (file_bytes(height=0), "8 x 0 pixels is not possible"),
         (file_bytes(width=2**24), "16777216 x 8 pixels is not possible"),
         (file_bytes(width=2**20, height=2**13, tile=64), "1048576 x 8192 pixels is not possible"),
-        (file_bytes(width=4097, height=4096), "cannot be one tile"),
-        (file_bytes(tile=65), "Tiles of 4160 pixels"),
+        (file_bytes(width=2049, height=2048), "cannot be one tile"),
+        (file_bytes(width=2**16 + 1, height=1), "cannot be one tile"),
+        (file_bytes(width=65, height=2**15 + 1), "cannot be one tile"),
+        (file_bytes(tile=17), "Tiles of 1088 pixels"),
+        (file_bytes(tile=255), "Tiles of 16320 pixels"),
         (file_bytes(lengths=b"\x81\0"), "damaged in the tile lengths"),
         (file_bytes(lengths=b"\x80\x80", tiles=b"\x80\x80\x80\x01"), "damaged in the tile lengths"),
         (file_bytes(tiles=b"\x80\x80"), "truncated in the tile lengths"),
@@ -215,14 +243,14 @@ def test_every_complaint(data, message):
         (Header(0, 5, 50, MODEL), [b""], "0 x 5"),
         (Header(5, 2**24, 50, MODEL), [b""], "5 x 16777216"),
         (Header(2**20, 2**12 + 1, 50, MODEL, 64), [b""], "areas up to"),
-        (Header(5000, 5000, 50, MODEL), [b""], "cannot be one tile"),
+        (Header(2048, 2049, 50, MODEL), [b""], "cannot be one tile"),
         (Header(5, 5, -0.01, MODEL), [b""], "quality -0.01"),
         (Header(5, 5, 100.01, MODEL), [b""], "quality 100.01"),
         (Header(5, 5, float("nan"), MODEL), [b""], "quality nan"),
         (Header(5, 5, 50, b"abc"), [b""], "4 bytes, not 3"),
         (Header(5, 5, 50, MODEL, 100), [b""], "Tiles of 100"),
         (Header(5, 5, 50, MODEL, -64), [b""], "Tiles of -64"),
-        (Header(5, 5, 50, MODEL, 4160), [b""], "Tiles of 4160"),
+        (Header(5, 5, 50, MODEL, 1088), [b""], "Tiles of 1088"),
         (Header(5, 5, 50, MODEL), [], "1 tiles but 0 payloads"),
         (Header(65, 65, 50, MODEL, 64), [b""] * 3, "4 tiles but 3 payloads"),
     ],

@@ -1,10 +1,21 @@
 """The ``.dip`` file: container, entropy coder, probability tables. On numpy and constriction, never torch."""
 
 from diptych.bitstream.coder import SYMBOL_LIMIT, Decoder, encode
-from diptych.bitstream.container import Container, Header, pack, read_header, unpack
+from diptych.bitstream.container import (
+    HINT_STEPS,
+    ONE_TILE_PIXELS,
+    Container,
+    Header,
+    pack,
+    padded_area,
+    read_header,
+    unpack,
+)
 from diptych.bitstream.tables import SCALES, SymbolTables, gaussian_tables
 
 __all__ = [
+    "HINT_STEPS",
+    "ONE_TILE_PIXELS",
     "SCALES",
     "SYMBOL_LIMIT",
     "Container",
@@ -14,6 +25,7 @@ __all__ = [
     "encode",
     "gaussian_tables",
     "pack",
+    "padded_area",
     "read_header",
     "unpack",
 ]

@@ -6,7 +6,8 @@
          0     3  "DIP"
          3     1  format version, 1
          4     2  quality in 1/100, 0 .. 10000 (bits 0-13); reserved, 0 (bits 14-15)
-         6     1  tile side / 64, 0 .. 64; 0 means that the picture is one tile
+         6     1  tile side / 64, 0 .. 16 (bits 0-4), 0: the picture is one tile; view hint (bits 5-7),
+                  0: none, k = 1 .. 7: (k - 1) / 6
          7     4  model id
         11   1-4  width in pixels, varint
              1-4  height in pixels, varint
@@ -19,6 +20,11 @@
 
 Numbers are little-endian; a varint has 7 bits a byte, lowest first, and bit 7 set on all but its last byte.
 Tiles follow each other in reading order. ``docs/bitstream.md`` is the full specification.
+
+A small file cannot claim a large picture. What decoding costs is counted in squares of 64 x 64 pixels, those at the
+border included that the picture fills in part only: a tile is at most a megapixel of them, and takes at least five
+bytes, which are looked for before anything else is done. So n bytes stand for at most n / 5 megapixels, or for the
+four that a picture without tiles may have.
 """
 
 import struct
@@ -33,14 +39,19 @@ MAX_SIDE = 2**24 - 1
 """Largest width and height, in pixels."""
 MAX_PIXELS = 2**32
 """Largest width times height."""
-MAX_TILE_SIDE = 4096
-MAX_TILE_PIXELS = MAX_TILE_SIDE**2
-"""Largest picture that may be one tile: what a decoder has to hold at once is bounded by this."""
+MAX_TILE_SIDE = 1024
+"""Largest side of a tile, in pixels."""
+ONE_TILE_PIXELS = 2**22
+"""Largest :func:`padded_area` of a picture that is one tile."""
 TILE_STEP = 64
 """Tile sides are multiples of this."""
+HINT_STEPS = 6
+"""View hints are multiples of one over this."""
 
 _FIXED = struct.Struct("<3sBHB4s")
 _QUALITY_BITS = 14
+_TILE_BITS = 5
+_HINTS = (None, *(step / HINT_STEPS for step in range(HINT_STEPS + 1)))
 _CHECKSUM_BYTES = 4
 
 
@@ -51,8 +62,10 @@ class Header(NamedTuple):
         width, height: the picture's size in pixels, 1 .. 2**24 - 1, their product at most 2**32.
         quality: 0 .. 100, kept to 1/100.
         model_id: 4 bytes that name the entropy model the file needs.
-        tile: side of the square tiles in pixels, a multiple of 64 up to 4096; 0 if the picture (of at most
-            4096 * 4096 pixels) is one tile.
+        tile: side of the square tiles in pixels, a multiple of 64 up to 1024; 0 if the picture, whose
+            :func:`padded_area` is at most 2**22 then, is one tile.
+        hint: advice on where between the machine's view (0) and the human one (1) to show the picture: a
+            multiple of 1/6, or None. It does not change what the payloads mean.
     """
 
     width: int
@@ -60,6 +73,7 @@ class Header(NamedTuple):
     quality: float
     model_id: bytes
     tile: int = 0
+    hint: float | None = None
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -82,6 +96,15 @@ class Container(NamedTuple):
     payloads: list[bytes]
 
 
+def padded_area(width: int, height: int) -> int:
+    """Pixels of a picture after its sides are rounded up to multiples of 64, which is what it costs to decode.
+
+    A row of 2**22 pixels would be a small picture, were it not for the latents, which stand for squares.
+    """
+    columns, rows = -(-width // TILE_STEP), -(-height // TILE_STEP)
+    return columns * rows * TILE_STEP**2
+
+
 def pack(container: Container) -> bytes:
     """The bytes of a ``.dip`` file.
 
@@ -92,7 +115,8 @@ def pack(container: Container) -> bytes:
     _check(header)
     if len(payloads) != header.tiles:
         raise BitstreamError(f"The picture has {header.tiles} tiles but {len(payloads)} payloads were given.")
-    start = _FIXED.pack(MAGIC, VERSION, round(header.quality * 100), header.tile // TILE_STEP, header.model_id)
+    layout = _HINTS.index(header.hint) << _TILE_BITS | header.tile // TILE_STEP
+    start = _FIXED.pack(MAGIC, VERSION, round(header.quality * 100), layout, header.model_id)
     start += _varint(header.width) + _varint(header.height)
     start += crc_hqx(start, 0).to_bytes(2, "little")
     start += b"".join(_varint(len(payload)) for payload in payloads)
@@ -151,7 +175,7 @@ def _read_header(data: bytes) -> tuple[Header, int]:
         )
     if len(data) < _FIXED.size:
         raise BitstreamError("The file is truncated in the header.")
-    _, _, quality, tile, model_id = _FIXED.unpack_from(data)
+    _, _, quality, layout, model_id = _FIXED.unpack_from(data)
     width, offset = _read_varint(data, _FIXED.size, "header")
     height, offset = _read_varint(data, offset, "header")
     end = offset + 2
@@ -161,7 +185,8 @@ def _read_header(data: bytes) -> tuple[Header, int]:
         raise BitstreamError("The file is damaged in the header: its checksum does not match.")
     if quality >> _QUALITY_BITS:
         raise BitstreamError("The file uses features that only a newer version of this program knows.")
-    header = Header(width, height, quality / 100, model_id, tile * TILE_STEP)
+    hint, tile = divmod(layout, 1 << _TILE_BITS)
+    header = Header(width, height, quality / 100, model_id, tile * TILE_STEP, _HINTS[hint])
     _check(header)
     return header, end
 
@@ -181,7 +206,7 @@ def _read_lengths(data: bytes, offset: int, tiles: int) -> tuple[list[int], int]
 
 def _check(header: Header) -> None:
     """Refuse a header, read or to be written, whose values are outside their ranges."""
-    width, height, quality, model_id, tile = header
+    width, height, quality, model_id, tile, hint = header
     if not (1 <= width <= MAX_SIDE and 1 <= height <= MAX_SIDE and width * height <= MAX_PIXELS):
         raise BitstreamError(
             f"A picture of {width} x {height} pixels is not possible: sides are 1 to {MAX_SIDE} pixels, "
@@ -195,9 +220,12 @@ def _check(header: Header) -> None:
         raise BitstreamError(
             f"Tiles of {tile} pixels are not possible: sides are multiples of {TILE_STEP} to {MAX_TILE_SIDE}."
         )
-    if tile == 0 and width * height > MAX_TILE_PIXELS:
+    if hint not in _HINTS:
+        raise BitstreamError(f"The view hint {hint:g} is not a multiple of 1/{HINT_STEPS} from 0 to 1.")
+    if tile == 0 and padded_area(width, height) > ONE_TILE_PIXELS:
         raise BitstreamError(
-            f"A picture of {width} x {height} pixels cannot be one tile: the limit is {MAX_TILE_PIXELS}."
+            f"A picture of {width} x {height} pixels cannot be one tile: the limit is {ONE_TILE_PIXELS} pixels, "
+            f"sides rounded up to multiples of {TILE_STEP}."
         )
 
 

@@ -1,0 +1,118 @@
+"""View files and maps on the command line."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from typer.testing import CliRunner, Result
+
+import diptych
+from diptych.cli import app
+from diptych.codec import Codec
+from diptych.invention import as_picture, invention_map
+from diptych.models import save_view
+from samples import picture
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def refused(*arguments: object, code: int = 1) -> str:
+    result = run(*arguments)
+    assert result.exit_code == code, result.output
+    [line] = result.stderr.splitlines()
+    return line
+
+
+@pytest.fixture
+def dip(tmp_path: Path, codec: Codec) -> Path:
+    path = tmp_path / "photo.dip"
+    path.write_bytes(codec.encode(picture(70, 45), 60))
+    return path
+
+
+@pytest.fixture
+def newer(tmp_path: Path, codec: Codec) -> Path:
+    """A better human view, of other layers than the first one."""
+    weight = codec.frozen.model.g_s.state_dict()["stages.pixel.weight"]
+    path = tmp_path / "newer.safetensors"
+    save_view({"stages.pixel.weight": 0.9 * weight}, codec.model_id, path, {})
+    return path
+
+
+def test_a_newer_view_for_an_old_file(dip: Path, newer: Path, codec_file: Path, codec: Codec) -> None:
+    before = dip.read_bytes()
+    result = run("decode", dip, "--view", newer, "--model", codec_file)
+    assert result.exit_code == 0, result.output
+    assert f"view {newer}, 70 x 45" in result.stdout
+    shown = np.asarray(Image.open(dip.with_suffix(".png")))
+    assert np.array_equal(shown, np.asarray(diptych.load(codec_file, newer).decode(before, "human")))
+    assert not np.array_equal(shown, np.asarray(codec.decode(before, "human")))
+    assert dip.read_bytes() == before
+
+
+def test_a_newer_view_in_worker_processes(dip: Path, newer: Path, codec_file: Path, tmp_path: Path) -> None:
+    dip.with_name("other.dip").write_bytes(dip.read_bytes())
+    arguments = ["--view", newer, "--model", codec_file, "--jobs", 2, "--map", tmp_path / "maps"]
+    result = run("decode", dip, dip.with_name("other.dip"), *arguments)
+    assert result.exit_code == 0, result.output
+    expected = np.asarray(diptych.load(codec_file, newer).decode(dip.read_bytes(), "human"))
+    for name in ("photo", "other"):
+        assert np.array_equal(np.asarray(Image.open(tmp_path / f"{name}.png")), expected)
+        assert (tmp_path / f"maps/{name}.map.png").is_file()
+
+
+def test_a_view_that_does_not_fit(dip: Path, newer: Path, codec_file: Path, codec: Codec, tmp_path: Path) -> None:
+    other = tmp_path / "other.safetensors"
+    save_view({"stages.pixel.weight": torch.zeros(1)}, b"none", other, {})
+    line = refused("decode", dip, "--view", other, "--model", codec_file)
+    assert f"other.safetensors is a view of codec {b'none'.hex()}, not of {codec.model_id.hex()}" in line
+    assert "there is no weights file" in refused("decode", dip, "--view", "x.safetensors", "--model", codec_file)
+    assert "holds 'diptych-codec" in refused("decode", dip, "--view", codec_file, "--model", codec_file)
+    assert "there is no view 'people'" in refused("decode", dip, "--view", "people", code=2)
+    assert not dip.with_suffix(".png").exists()
+
+
+def test_a_map_beside_the_picture(dip: Path, codec_file: Path, codec: Codec) -> None:
+    target = dip.with_name("heat.png")
+    result = run("decode", dip, "--view", "machine", "--map", target, "--model", codec_file)
+    assert result.exit_code == 0, result.output
+    levels = invention_map(codec, dip.read_bytes())
+    assert np.array_equal(np.asarray(Image.open(target)), np.asarray(as_picture(levels)))
+    assert np.array_equal(
+        np.asarray(Image.open(dip.with_suffix(".png"))), np.asarray(codec.decode(dip.read_bytes(), "machine"))
+    )
+    _, second = result.stdout.splitlines()
+    assert f"{target}: the views differ by {levels.mean():.1f} levels" in second
+
+
+def test_a_map_of_a_region_has_its_size(dip: Path, codec_file: Path) -> None:
+    target = dip.with_name("heat.webp")
+    assert run("decode", dip, "--region", "3,4,30,20", "--map", target, "--model", codec_file).exit_code == 0
+    assert Image.open(target).size == (30, 20)
+
+
+def test_maps_that_cannot_be_written(dip: Path, codec_file: Path) -> None:
+    end = ["--model", codec_file]
+    assert "a picture and its map at once" in refused("decode", dip, "--map", dip.with_suffix(".png"), *end)
+    assert "'.xyz' is not one of" in refused("decode", dip, "--map", dip.with_suffix(".xyz"), *end)
+    assert "exclude each other" in refused("decode", dip, "--map", "m.png", "--resume", *end, code=2)
+    mine = dip.with_name("mine.png")
+    mine.write_bytes(b"mine")
+    assert "use --overwrite" in refused("decode", dip, "--map", mine, *end)
+    assert mine.read_bytes() == b"mine"
+    assert not dip.with_suffix(".png").exists()
+
+
+def test_info_tells_where_the_views_differ(dip: Path, codec: Codec, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("diptych.load", lambda: codec)
+    told = json.loads(run("info", dip, "--invention", "--json").stdout)
+    levels = invention_map(codec, dip.read_bytes())
+    assert told["views_differ"] == pytest.approx(float(levels.mean()))
+    assert told["width"] == 70
+    assert "largest_region" in told
+    assert "views_differ" not in run("info", dip).stdout
