@@ -36,7 +36,7 @@ class Loose:
             width, offset = _read(data, 11)
             height, offset = _read(data, offset)
             checksum, offset = data[offset : offset + 2], offset + 2
-            side = 64 * data[6]
+            side = 64 * (data[6] & 31)
             count = -(-width // side) * -(-height // side) if side else 1
             if count > len(data):
                 return None
@@ -128,7 +128,7 @@ def _edit_header(source: Random, data: bytes, other: bytes) -> bytes:
     elif field == "quality":
         fixed[4:6] = source.choice((*_QUALITIES, source.randrange(2**16))).to_bytes(2, "little")
     elif field == "tile":
-        fixed[6] = source.choice((0, 1, 2, 16, 17, 64, 255))
+        fixed[6] = source.choice((0, 1, 2, 16, 17, 31)) | source.randrange(8) << 5
     elif field == "version":
         fixed[3] = source.randrange(256)
     else:

@@ -5,7 +5,7 @@ Written from the specification, with nothing of the package in it. The tests hol
 
 import hashlib
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -17,10 +17,11 @@ Arrays = Mapping[str, np.ndarray]
 
 
 class Header(NamedTuple):
-    """Quality in 1/100, side of a tile in pixels or 0, the model's four bytes, the picture's size in pixels."""
+    """Quality in 1/100, side of a tile in pixels or 0, code of the view hint, the model's bytes, size in pixels."""
 
     quality: int
     tile: int
+    hint: int
     model: bytes
     width: int
     height: int
@@ -109,15 +110,16 @@ def parse(data: bytes) -> tuple[Header, list[bytes]]:
 def read_header(file: Cursor) -> Header:
     require(file.take(3) == b"DIP", "another kind of file")
     require(file.number(1) == 1, "another version")
-    quality, tile, model = file.number(2), file.number(1), file.take(4)
+    quality, layout, model = file.number(2), file.number(1), file.take(4)
     width, height = file.varint(), file.varint()
     expected = crc16(file.past())
     require(file.number(2) == expected, "the header's checksum does not match")
     require(quality < 2**14, "a later version")
-    require(quality <= 10000 and tile <= 64, "a value out of range")
+    hint, tile = divmod(layout, 32)
+    require(quality <= 10000 and tile <= 16, "a value out of range")
     require(0 < width < 2**24 and 0 < height < 2**24 and width * height <= 2**32, "an impossible size")
-    require(tile > 0 or width * height <= 2**24, "too large for one tile")
-    return Header(quality, 64 * tile, model, width, height)
+    require(tile > 0 or ceil(width, 64) * ceil(height, 64) <= 1024, "too large for one tile")
+    return Header(quality, 64 * tile, hint, model, width, height)
 
 
 def crc16(data: bytes) -> int:
@@ -140,9 +142,9 @@ def table_rows(arrays: Arrays) -> list[list[int]]:
 
 def read_chunk(coder: RangeDecoder, tables: np.ndarray, rows: list[list[int]]) -> np.ndarray:
     """Symbols, int64, in the shape of ``tables``, the table of each."""
-    require(int(tables.max()) < len(rows), "a table that does not exist")
+    require(bool(np.all(tables < len(rows))), "a table that does not exist")
     symbols = np.array(decode_chunk(coder, tables.ravel().tolist(), rows), np.int64)
-    require(int(np.abs(symbols).max()) < 2**20, "a symbol out of range")
+    require(bool(np.all(np.abs(symbols) < 2**20)), "a symbol out of range")
     return symbols.reshape(tables.shape)
 
 
@@ -151,17 +153,11 @@ def read_chunk(coder: RangeDecoder, tables: np.ndarray, rows: list[list[int]]) -
 
 def model_id(arrays: Arrays) -> bytes:
     digest = hashlib.sha256()
-    for name in sorted(entropy_model()):
-        array = arrays[name]
-        digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode() + array.tobytes())
+    for name in sorted(arrays):
+        if name in ("passes", "gains.log_inverse") or name.split(".")[0] in ("tables", "prior", "h_s", "context"):
+            array = arrays[name]
+            digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode() + array.tobytes())
     return digest.digest()[:4]
-
-
-def entropy_model() -> Iterator[str]:
-    """Names of the arrays that a model is named after."""
-    yield from ("tables.half_width", "tables.frequencies", "prior.mean", "prior.index", "gains.log_inverse")
-    for layer in range(9):
-        yield from (f"h_s.{layer}.weight", f"h_s.{layer}.bias")
 
 
 def decode_tile(payload: bytes, shape: tuple[int, ...], knot: int, arrays: Arrays) -> np.ndarray:
@@ -172,20 +168,39 @@ def decode_tile(payload: bytes, shape: tuple[int, ...], knot: int, arrays: Array
     places = np.ones((ceil(height, 4), ceil(width, 4)), np.int64)
     symbols = read_chunk(coder, np.multiply.outer(arrays["prior.index"][knot], places), rows)
     z = 256 * symbols + arrays["prior.mean"][knot][:, None, None]
-    mean, tables = np.split(h_s(z, arrays)[:, :height, :width], 2)
-    tables = ((8 * tables + 24 * 256 + 128) >> 8).clip(0, 63)
-    y = 256 * read_chunk(coder, tables, rows) + mean
+    features, first = (x[:, :height, :width] for x in h_s(z, arrays))
+    which = np.tile(arrays["passes"], (1, ceil(height, 2), ceil(width, 2)))[:, :height, :width]
+    y = np.zeros(which.shape, np.int64)
+    for number in range(1 + int(arrays["passes"].max())):
+        prediction = first + context(number, y, features, arrays) if number else first
+        mean, tables = np.split(prediction, 2)
+        tables = ((8 * tables + 24 * 256 + 128) >> 8).clip(0, 63)
+        now = which == number
+        y[now] = 256 * read_chunk(coder, tables[now], rows) + mean[now]
     require(coder.is_complete(), "the payload does not end where its symbols do")
     return y
 
 
-def h_s(x: np.ndarray, arrays: Arrays) -> np.ndarray:
-    layers = [(arrays[f"h_s.{n}.weight"].astype(np.int64), arrays[f"h_s.{n}.bias"]) for n in range(9)]
-    for depthwise_layer, expand, project in (layers[:3], layers[3:6], layers[6:]):
-        x = pointwise(pointwise(depthwise(x, *depthwise_layer), *expand).clip(0), *project)
-        if project is not layers[8]:
+def h_s(x: np.ndarray, arrays: Arrays) -> tuple[np.ndarray, np.ndarray]:
+    """Features and prediction."""
+    for first in (0, 3, 6):
+        spatial, expand, project = (layer(f"h_s.{first + n}", arrays) for n in range(3))
+        features = pointwise(depthwise(x, *spatial), *expand).clip(0)
+        x = pointwise(features, *project)
+        if first < 6:
             x = shuffle(x)
-    return x
+    return features, x
+
+
+def context(number: int, known: np.ndarray, features: np.ndarray, arrays: Arrays) -> np.ndarray:
+    """What is added to the prediction in a pass after the first."""
+    spatial, expand, project = (layer(f"context.{3 * number - 3 + n}", arrays) for n in range(3))
+    around = depthwise(known.clip(-(2**18), 2**18), *spatial)
+    return pointwise(pointwise(np.concatenate([around, features]), *expand).clip(0), *project)
+
+
+def layer(name: str, arrays: Arrays) -> tuple[np.ndarray, np.ndarray]:
+    return arrays[f"{name}.weight"].astype(np.int64), arrays[f"{name}.bias"].astype(np.int64)
 
 
 def pointwise(x: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:

@@ -4,22 +4,25 @@ import numpy as np
 import torch
 from PIL import Image
 
-from diptych.nn.model import CodecModel
+from diptych.nn.context import SCANS
+from diptych.nn.model import DEFAULT_SCAN, CodecModel
 from diptych.nn.transforms import Widths
 
-SMALL = Widths(latent=12, eighth=16, quarter=8, hyper_latent=8, hyper=16)
+SMALL = Widths(latent=12, eighth=16, quarter=8, hyper_latent=8, hyper_analysis=16, hyper=16, context=16)
 
 
-def lively_model(seed: int = 0) -> CodecModel:
-    """A random codec whose latents are large enough for symbols to vary."""
+def lively_model(seed: int = 0, scan: str = DEFAULT_SCAN) -> CodecModel:
+    """A random codec whose latents are large enough for symbols to vary, and whose passes depend on each other."""
     torch.manual_seed(seed)
-    model = CodecModel(SMALL)
+    model = CodecModel(SMALL, SCANS[scan](SMALL.latent))
     with torch.no_grad():
         model.g_a.down.weight.mul_(30)
         model.h_a.mix.weight.mul_(30)
         model.prior.mean.normal_()
         model.prior.index.uniform_(1, 6)
         model.g_s.stages.eighth[0].weight.mul_(0.2)
+        for round_ in model.context.rounds:
+            round_.project.weight.normal_(0, 0.1)
     return model
 
 

@@ -12,6 +12,7 @@ from diptych.bitstream import read_header, unpack
 from diptych.codec import Codec, load
 from diptych.errors import BitstreamError, DiptychError, ModelError
 from diptych.models import (
+    CODEC_FORMAT,
     load_codec,
     load_model,
     load_view,
@@ -20,6 +21,8 @@ from diptych.models import (
     save_view,
     write_tensors,
 )
+from diptych.nn.context import SCANS, correction
+from diptych.nn.hyperprior import split
 from samples import SMALL, lively_model, picture
 
 
@@ -33,16 +36,29 @@ def test_any_size_and_quality_round_trips(codec: Codec, width: int, height: int,
     assert codec.decode(data).size == (width, height)
 
 
+@pytest.mark.parametrize("scan", sorted(SCANS))
+def test_every_scan_round_trips(tmp_path, scan: str) -> None:
+    save_model(lively_model(scan=scan), tmp_path / "m.safetensors", {})
+    codec = load(tmp_path / "m.safetensors")
+    for size in ((1, 1), (16, 17), (33, 15), (113, 70), (65, 131)):
+        data = codec.encode(picture(*size), 65, verify=True)
+        assert codec.decode(data).size == size
+        assert codec.latents(data).values.any()
+
+
 def test_latents_do_not_depend_on_threads(codec: Codec) -> None:
     data = codec.encode(picture(333, 217), 70)
-    expected = codec.latents(data).values
     threads = torch.get_num_threads()
     try:
-        torch.set_num_threads(1)
-        assert np.array_equal(codec.latents(data).values, expected)
+        found = []
+        for count in (1, 2, 3):
+            torch.set_num_threads(count)
+            found.append(codec.latents(data).values)
     finally:
         torch.set_num_threads(threads)
-    assert np.abs(expected).max() > 256
+    assert np.array_equal(found[0], found[1])
+    assert np.array_equal(found[0], found[2])
+    assert np.abs(found[0]).max() > 256
 
 
 def test_higher_quality_costs_more_bytes(codec: Codec) -> None:
@@ -159,12 +175,38 @@ def test_model_file_round_trip_keeps_the_bitstream(codec: Codec, codec_file, tmp
 
 
 def test_integer_hyperprior_follows_the_float_one(codec_file) -> None:
-    frozen = load_codec(codec_file)
+    model, hyper = load_codec(codec_file)[:2]
     z = torch.randint(-9, 10, (SMALL.hyper_latent, 5, 7)).double()
-    mean, index = frozen.hyperprior.distributions(z * 256)
-    float_mean, float_index = frozen.model.h_s(z.float()[None])
-    assert torch.allclose(mean.float() / 256, float_mean[0], atol=0.05)
-    assert (index.float() - float_index[0].clamp(0, 63)).abs().max() < 0.75
+    exact = hyper.start(z * 256)
+    for integers, floats in zip(exact, model.h_s(z.float()[None]), strict=True):
+        assert torch.allclose(integers.float() / 256, floats[0], atol=0.05)
+    mean, index = hyper.distributions(0, torch.zeros(()), *exact)
+    float_mean, float_index = split(exact[1].float()[None] / 256)
+    assert torch.equal(mean.float() / 256, float_mean[0])
+    assert (index.float() - float_index[0].clamp(0, 63)).abs().max() <= 0.5
+
+
+def test_integer_context_follows_the_float_one(codec_file) -> None:
+    model, hyper = load_codec(codec_file)[:2]
+    known = torch.randint(-20, 21, (SMALL.latent, 9, 7)).double()
+    features = torch.randint(0, 9, (SMALL.hyper, 9, 7)).double()
+    for round_, layers in zip(model.context.rounds, hyper.context, strict=True):
+        exact = correction(known * 256, features * 256, layers)
+        floats = round_(known.float()[None], features.float()[None])[0]
+        assert floats.abs().max() > 1
+        assert torch.allclose(exact.float() / 256, floats, atol=0.05)
+
+
+@pytest.mark.parametrize("scan", sorted(SCANS))
+def test_training_sees_the_latents_that_are_coded(tmp_path, scan: str) -> None:
+    save_model(lively_model(scan=scan), tmp_path / "m.safetensors", {})
+    codec = load(tmp_path / "m.safetensors")
+    image, model = picture(192, 128), codec.frozen.model
+    x = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float() / 255
+    quality = torch.tensor([60.0])
+    expected = model.quantized(x, quality)[0] / model.gains.inverse(quality)[0]
+    off = torch.from_numpy(codec.latents(codec.encode(image, 60)).values) / 256 - expected
+    assert (off.abs() > 0.1).float().mean() < 0.05
 
 
 def test_a_view_of_another_codec_is_refused(codec_file, tmp_path) -> None:
@@ -210,10 +252,22 @@ def test_unusable_model_files_are_refused(tmp_path, content: bytes) -> None:
         ("tables.half_width", torch.zeros(64, dtype=torch.int32)),
         ("g_a.front.weight", torch.zeros(1, dtype=torch.float16)),
         ("gains.log_inverse", None),
+        ("passes", None),
+        ("passes", torch.zeros(12, 2, 2, dtype=torch.int32)),
+        ("passes", torch.zeros(12, 2, 3, dtype=torch.uint8)),
+        ("passes", torch.zeros(11, 2, 2, dtype=torch.uint8)),
+        ("passes", torch.ones(12, 2, 2, dtype=torch.uint8)),
+        ("passes", 2 * SCANS["checkerboard"](12)),
+        ("passes", SCANS["quadtree"](12)),
+        ("passes", torch.arange(48, dtype=torch.uint8).view(12, 2, 2) % 9),
+        ("context.0.weight", torch.zeros(12, 8, dtype=torch.int16)),
+        ("context.1.weight", torch.zeros(16, 12, dtype=torch.int16)),
+        ("context.2.bias", torch.zeros(24)),
+        ("context.2.bias", None),
     ],
 )
 def test_inconsistent_model_files_are_refused(codec_file, tmp_path, name: str, wrong: torch.Tensor | None) -> None:
-    tensors, metadata = read_tensors(codec_file, "diptych-codec-1")
+    tensors, metadata = read_tensors(codec_file, CODEC_FORMAT)
     if wrong is None:
         del tensors[name]
     else:

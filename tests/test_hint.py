@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 import diptych
+from diptych.bitstream import unpack
 from diptych.codec import Codec
 from diptych.errors import BitstreamError, DiptychError, ModelError
-from diptych.hint import largest_safe_blend
+from diptych.hint import hinted, largest_safe_blend
 from diptych.images import read_picture
 from diptych.tasks import load_task
 from diptych.views import Views
@@ -26,7 +27,7 @@ class Machine:
     """A task whose detections depend on how far a picture's pixels are from those of the machine view."""
 
     def __init__(self, codec: Codec, data: bytes, sees: Callable[[float], Found]) -> None:
-        blends = [step / 8 for step in range(9)]
+        blends = [step / steps for steps in (6, 8) for step in range(steps + 1)]
         self.positions = {codec.decode(data, blend).tobytes(): blend for blend in blends}
         self.sees = sees
         self.asked: list[float] = []
@@ -101,6 +102,19 @@ def test_positions_are_tried_from_the_top(codec: Codec, data: bytes) -> None:
     machine = Machine(codec, data, lambda blend: ONE if blend < 0.6 else NONE)
     assert largest_safe_blend(codec, data, machine, steps=4) == 0.5  # type: ignore[arg-type]
     assert machine.asked == [0, 1, 0.75, 0.5]
+
+
+def test_the_hint_changes_nothing_but_the_header(codec: Codec, data: bytes) -> None:
+    machine = Machine(codec, data, lambda blend: ONE if blend < 0.7 else NONE)
+    file = hinted(codec, data, machine)  # type: ignore[arg-type]
+    before, after = unpack(data), unpack(file)
+    assert after.header.hint == 4 / 6
+    assert after.header._replace(hint=None) == before.header
+    assert after.payloads == before.payloads
+    assert len(file) == len(data)
+    assert machine.asked == [0, 1, 5 / 6, 4 / 6]
+    for view in ("machine", "human"):
+        assert codec.decode(file, view).tobytes() == codec.decode(data, view).tobytes()
 
 
 def test_errors(codec: Codec, data: bytes) -> None:

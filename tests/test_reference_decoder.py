@@ -1,11 +1,11 @@
 """The codec against the second decoder, which was written from the specification."""
 
 from binascii import crc_hqx
+from importlib import resources
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load_file
@@ -14,9 +14,12 @@ import diptych.codec as codec_module
 import reference_decoder as reference
 from bitstream.reference_coder import RangeEncoder, encode_chunk
 from diptych.bitstream import SYMBOL_LIMIT, Container, Header, encode, pack, unpack
-from diptych.codec import Codec
+from diptych.codec import Codec, load
 from diptych.errors import BitstreamError
-from samples import picture
+from diptych.models import save_model
+from diptych.nn.context import SCANS
+from samples import lively_model, picture
+from vectors import make
 
 
 @pytest.fixture(scope="session")
@@ -77,20 +80,33 @@ def test_tiles(
     assert agree(codec, arrays, data)
 
 
+@pytest.mark.parametrize("scan", sorted(SCANS))
+@pytest.mark.parametrize("size", [(1, 1), (17, 16), (70, 45)])
+def test_every_scan(tmp_path: Path, scan: str, size: tuple[int, int]) -> None:
+    path = tmp_path / "codec.safetensors"
+    save_model(lively_model(scan=scan), path, {})
+    assert agree(load(path), load_file(path), load(path).encode(picture(*size), 70))
+
+
+def test_the_shipped_codec() -> None:
+    weights = Path(str(resources.files("diptych") / "weights" / "codec.safetensors"))
+    shipped, its_arrays = load(), load_file(weights)
+    for size, quality in (((75, 50), 20), ((33, 65), 80)):
+        assert agree(shipped, its_arrays, shipped.encode(picture(*size), quality))
+
+
 def chunks_of(codec: Codec, z: list[int], y: list[int]) -> tuple[Header, list[tuple[np.ndarray, np.ndarray]]]:
-    """A 16 x 16 picture with these symbols."""
-    header = unpack(codec.encode(picture(16, 16), 50)).header
-    hyper = codec.frozen.hyperprior
-    scaled = torch.tensor(z) * 256 + hyper.prior_mean[5]
-    tables = hyper.distributions(scaled.double()[:, None, None])[1][:, 0, 0].numpy()
-    return header, [(np.array(z, np.int32), hyper.prior_index[5].numpy()), (np.array(y, np.int32), tables)]
+    """A picture of 32 x 16 pixels with these symbols."""
+    shapes = (-1, 1, 1), (-1, 1, 2)
+    symbols = (np.array(s, np.int32).reshape(shape) for s, shape in zip((z, y), shapes, strict=True))
+    return Header(32, 16, 50, codec.model_id), make.chunks(codec, 50, *symbols)
 
 
 symbols = st.one_of(st.integers(-3, 3), st.integers(1 - SYMBOL_LIMIT, SYMBOL_LIMIT - 1))
 
 
 @settings(deadline=None, max_examples=40)
-@given(z=st.lists(symbols, min_size=8, max_size=8), y=st.lists(symbols, min_size=12, max_size=12))
+@given(z=st.lists(symbols, min_size=8, max_size=8), y=st.lists(symbols, min_size=24, max_size=24))
 def test_any_symbols(codec: Codec, arrays: reference.Arrays, z: list[int], y: list[int]) -> None:
     header, chunks = chunks_of(codec, z, y)
     assert agree(codec, arrays, pack(Container(header, [encode(chunks, codec.frozen.tables)])))
@@ -98,12 +114,12 @@ def test_any_symbols(codec: Codec, arrays: reference.Arrays, z: list[int], y: li
 
 @pytest.mark.parametrize(("beyond", "accepted"), [(0, True), (1, False)])
 @pytest.mark.parametrize("sign", [1, -1])
-@pytest.mark.parametrize("chunk", [0, 1])
+@pytest.mark.parametrize(("chunk", "place"), [(0, 0), (1, 0), (1, 1)])
 def test_symbols_at_and_beyond_the_limit(
-    codec: Codec, arrays: reference.Arrays, beyond: int, accepted: bool, sign: int, chunk: int
+    codec: Codec, arrays: reference.Arrays, beyond: int, accepted: bool, sign: int, chunk: int, place: int
 ) -> None:
-    numbers = [[0] * 8, [0] * 12]
-    numbers[chunk][0] = sign * (SYMBOL_LIMIT - 1 + beyond)
+    numbers = [[0] * 8, [0] * 24]
+    numbers[chunk][place] = sign * (SYMBOL_LIMIT - 1 + beyond)
     header, chunks = chunks_of(codec, *numbers)
     coder = RangeEncoder()
     for symbols, tables in chunks:
@@ -141,11 +157,13 @@ def test_every_flipped_byte_and_every_length_is_refused(codec: Codec, arrays: re
     [
         (4, 2, b"\x11\x27"),  # quality 100.01
         (4, 2, b"\x00\x40"),  # a reserved bit
-        (6, 1, b"\x41"),  # tiles of 4160 pixels
+        (6, 1, b"\x11"),  # tiles of 1088 pixels
+        (6, 1, b"\xf1"),  # the same with a view hint
         (11, 1, b"\x00"),  # no width
         (11, 1, b"\x94\x00"),  # a width of two spellings
         (11, 1, b"\x80\x80\x80\x80\x80\x01"),  # a varint of six bytes
-        (11, 2, b"\x81\x20\x81\x20"),  # 4097 x 4097 pixels in one tile
+        (11, 2, b"\x81\x10\x80\x10"),  # 2049 x 2048 pixels in one tile
+        (11, 2, b"\x81\x80\x04\x01"),  # 65537 x 1 pixels in one tile
         (11, 1, b"\x80\x80\x80\x08"),  # 2**24 pixels wide
     ],
 )
@@ -170,5 +188,5 @@ def test_files_of_another_model_are_refused(codec: Codec, arrays: reference.Arra
 def test_example_of_the_specification() -> None:
     data = "44 49 50 01 d2 0f 00 de ad be ef ac 02 c8 01 ac cd 03 01 02 03 28 0c 7f e7"
     header, payloads = reference.parse(bytes.fromhex(data))
-    assert header == (4050, 0, bytes.fromhex("deadbeef"), 300, 200)
+    assert header == (4050, 0, 0, bytes.fromhex("deadbeef"), 300, 200)
     assert payloads == [b"\1\2\3"]

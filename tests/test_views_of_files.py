@@ -1,6 +1,7 @@
 """View files and maps on the command line."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +11,12 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 import diptych
+from diptych.bitstream import pack, read_header, unpack
 from diptych.cli import app
 from diptych.codec import Codec
 from diptych.invention import as_picture, invention_map
-from diptych.models import save_view
-from samples import picture
+from diptych.models import save_model, save_view
+from samples import lively_model, picture
 
 
 def run(*arguments: object) -> Result:
@@ -116,3 +118,76 @@ def test_info_tells_where_the_views_differ(dip: Path, codec: Codec, monkeypatch:
     assert told["width"] == 70
     assert "largest_region" in told
     assert "views_differ" not in run("info", dip).stdout
+
+
+class Blind:
+    """A machine that never detects anything, and counts how often it was asked."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def predict(self, images: Sequence[torch.Tensor]) -> list[dict[str, torch.Tensor]]:
+        self.asked += 1
+        return [{"boxes": torch.zeros(0, 4), "labels": torch.zeros(0), "scores": torch.zeros(0)} for _ in images]
+
+
+def with_hint(path: Path, hint: float | None) -> None:
+    container = unpack(path.read_bytes())
+    path.write_bytes(pack(container._replace(header=container.header._replace(hint=hint))))
+
+
+def test_a_hint_is_stored_when_asked_for(tmp_path: Path, codec_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = Blind()
+    monkeypatch.setattr("diptych.hint.shipped_machine", lambda: machine)
+    for name in ("a", "b"):
+        picture(50, 40).save(tmp_path / f"{name}.png")
+    command = ["encode", tmp_path / "a.png", tmp_path / "b.png", "--verify", "--model", codec_file]
+    assert run(*command).exit_code == 0
+    plain = (tmp_path / "a.dip").read_bytes()
+    assert read_header(plain).hint is None
+    assert machine.asked == 0
+    assert run(*command, "--view-hint", "auto", "--overwrite").exit_code == 0
+    assert machine.asked == 4
+    for name in ("a", "b"):
+        hinted = unpack((tmp_path / f"{name}.dip").read_bytes())
+        assert hinted.header.hint == 1
+        assert hinted.payloads == unpack(plain).payloads
+    assert "can only be 'auto', not '0.5'" in refused(*command, "--view-hint", "0.5", code=2)
+
+
+def test_a_hint_takes_a_human_view(tmp_path: Path, codec: Codec, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("diptych.hint.shipped_machine", Blind)
+    picture(50, 40).save(tmp_path / "a.png")
+    save_model(lively_model(), tmp_path / "alone.safetensors", {})
+    command = ["encode", tmp_path / "a.png", "--view-hint", "auto", "--model", tmp_path / "alone.safetensors"]
+    assert "no human view" in refused(*command)
+    assert not (tmp_path / "a.dip").exists()
+
+
+@pytest.mark.parametrize(("hint", "shown"), [(0.0, "0"), (0.5, "0.5"), (5 / 6, "0.83"), (1.0, "1")])
+def test_the_view_that_a_file_hints_at(dip: Path, codec_file: Path, codec: Codec, hint: float, shown: str) -> None:
+    with_hint(dip, hint)
+    heat = dip.with_name("heat.png")
+    result = run("decode", dip, "--view", "auto", "--map", heat, "--model", codec_file)
+    assert result.exit_code == 0, result.output
+    assert result.stderr == ""
+    assert f"view auto ({shown}), 70 x 45" in result.stdout
+    expected = codec.decode(dip.read_bytes(), hint)
+    assert np.array_equal(np.asarray(Image.open(dip.with_suffix(".png"))), np.asarray(expected))
+    assert heat.is_file()
+
+
+def test_without_a_hint_the_human_view_is_shown(dip: Path, codec_file: Path, codec: Codec) -> None:
+    result = run("decode", dip, "--view", "auto", "--model", codec_file)
+    assert result.exit_code == 0, result.output
+    assert result.stderr == f"diptych: note: {dip}: it has no view hint, so this is the human view\n"
+    expected = codec.decode(dip.read_bytes(), "human")
+    assert np.array_equal(np.asarray(Image.open(dip.with_suffix(".png"))), np.asarray(expected))
+
+
+def test_info_shows_the_hint(dip: Path) -> None:
+    assert "view_hint       none" in run("info", dip).stdout
+    assert json.loads(run("info", dip, "--json").stdout)["view_hint"] is None
+    with_hint(dip, 0.5)
+    assert "view_hint       0.5" in run("info", dip).stdout
+    assert json.loads(run("info", dip, "--json").stdout)["view_hint"] == 0.5

@@ -189,7 +189,9 @@ def _viewed(codec: Codec, view: str, data: bytes) -> tuple[Codec, str | float, l
     if view != AUTO:
         return codec, view, []
     hint = read_header(data).hint
-    return (codec, "human", ["it has no view hint, so this is the human view"]) if hint is None else (codec, hint, [])
+    if hint is None:
+        return codec, "human", ["it has no view hint, so this is the human view"]
+    return codec, hint, []
 
 
 @cache

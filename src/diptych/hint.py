@@ -1,7 +1,7 @@
 """How human may a view be before the machine sees something else?
 
 .dip -> machine view -> detections ┐
-     -> blends from 1 downwards -> detections, until they are the same -> the largest safe blend -> header of the .dip
+     -> blends from 1 downwards -> detections, until they are the same -> the largest safe blend -> header
 """
 
 from __future__ import annotations

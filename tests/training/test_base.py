@@ -127,3 +127,10 @@ def test_missing_weights_are_named(recipe: Path, override: str, message: str) ->
 def test_a_codec_is_no_machine(recipe: Path, codec_file: Path) -> None:
     with pytest.raises(ModelError, match="no task network"):
         run("base", recipe, [f"tasks=[{codec_file}]"])
+
+
+def test_without_labels_only_features_are_compared(settings_of: BaseRecipe) -> None:
+    stage = BaseStage(settings_of.model_copy(update={"labels": None, "mse_weight": (0.0, 0.0)}))
+    losses = stage.losses("codec", stage.batch(0, 0), 1.0)
+    assert losses["task"] == 0
+    assert losses["features"] > 0

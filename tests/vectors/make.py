@@ -1,4 +1,4 @@
-"""Make the test vectors: a tiny codec, files that it wrote, and what must be read from them.
+"""Make the test vectors: two tiny codecs, files that they wrote, and what must be read from them.
 
     python tests/vectors/make.py --replace
 
@@ -21,17 +21,21 @@ import torch
 from PIL import Image
 
 import diptych.codec as codec_module
-from diptych.bitstream import SYMBOL_LIMIT, Container, Header, SymbolTables, encode, pack
+from diptych.bitstream import SYMBOL_LIMIT, Container, Header, SymbolTables, encode, pack, unpack
 from diptych.codec import Codec, load
 from diptych.models import CODEC_FORMAT, read_tensors, save_model, write_tensors
+from diptych.nn.context import SCANS, spread
 from diptych.nn.model import CodecModel
 from diptych.nn.transforms import QUALITY_KNOTS, Widths
 
 FOLDER = Path(__file__).parent
-WIDTHS = Widths(latent=8, eighth=12, quarter=6, hyper_latent=6, hyper=10)
+WIDTHS = Widths(latent=8, eighth=12, quarter=6, hyper_latent=6, hyper_analysis=8, hyper=10, context=7)
+CODECS = {"codec": "checkerboard", "quadtree": "quadtree"}
+"""Name and scan of each codec."""
 LARGEST_HALF_WIDTH = 20
 LIVELY = {"g_a.down.weight": 12.0, "h_a.mix.weight": 3.0, "g_s.stages.eighth.0.weight": 0.15}
-"""Factors that make latents vary and the machine view end near 0..1."""
+LIVELY |= {f"context.rounds.{number}.{part}.weight": 3.0 for number in range(3) for part in ("spatial", "expand")}
+"""Factors that make latents vary, activations reach their clamps, and the machine view end near 0..1."""
 PICTURES = [
     (1, 1, 50),
     (17, 33, 12.34),
@@ -41,6 +45,8 @@ PICTURES = [
     (150, 100, 94.99),
 ]
 """Width, height and quality of the plain vectors."""
+QUADTREE_PICTURES = [(1, 1, 50), (70, 40, 80)]
+"""The same for the codec of four passes."""
 
 
 class Vector(NamedTuple):
@@ -55,9 +61,9 @@ def noise(name: str, shape: tuple[int, ...]) -> np.ndarray:
     return np.frombuffer(raw, "<i2").reshape(shape) / 2.0**15
 
 
-def write_codec(path: Path) -> None:
+def write_codec(path: Path, scan: str) -> None:
     """A codec of random weights, whose symbols vary and often escape from its short, asymmetric tables."""
-    model = CodecModel(WIDTHS)
+    model = CodecModel(WIDTHS, SCANS[scan](WIDTHS.latent))
     weights = {name: torch.from_numpy(weight(name, tuple(old.shape))) for name, old in model.state_dict().items()}
     model.load_state_dict(weights)
     save_model(model, path, {"made_by": "tests/vectors/make.py"})
@@ -116,24 +122,51 @@ def picture(width: int, height: int) -> Image.Image:
     return Image.fromarray((60 + stripes + grain).clip(0, 255).astype(np.uint8))
 
 
-def vectors(codec: Codec) -> Iterator[Vector]:
+def vectors(codec: Codec, other: Codec) -> Iterator[Vector]:
     for width, height, quality in PICTURES:
         yield Vector(f"{width}x{height}-q{quality:g}", codec.encode(picture(width, height), quality))
     with patch.object(codec_module, "ONE_TILE_PIXELS", 0), patch.object(codec_module, "TILE", 64):
-        yield Vector("tiles-150x100-q50", codec.encode(picture(150, 100), 50))
-    yield Vector("extremes-40x24-q70", extremes(codec, 40, 24, 70), has_picture=False)
+        tiles = unpack(codec.encode(picture(150, 100), 50))
+    hinted = tiles._replace(header=tiles.header._replace(hint=0.5))
+    yield Vector("tiles-150x100-q50", pack(hinted))
+    yield from extremes(codec, "")
+    for width, height, quality in QUADTREE_PICTURES:
+        data = other.encode(picture(width, height), quality)
+        yield Vector(f"quadtree-{width}x{height}-q{quality:g}", data, has_picture=False)
+    yield from extremes(other, "quadtree-")
 
 
-def extremes(codec: Codec, width: int, height: int, quality: int) -> bytes:
-    """A file of symbols of all magnitudes and both signs; the picture is of at most 64 x 64 pixels."""
-    hyper = codec.frozen.hyperprior
-    shape = (WIDTHS.latent, math.ceil(height / 16), math.ceil(width / 16))
+def extremes(codec: Codec, prefix: str) -> Iterator[Vector]:
+    """Files of symbols of all magnitudes and both signs, and of the largest ones alone, for the clamps."""
+    shape = (WIDTHS.latent, 2, 3)
     z, y = magnitudes("z", (WIDTHS.hyper_latent, 1, 1)), magnitudes("y", shape)
-    scaled = 256 * z + hyper.prior_mean[quality // 10].numpy()[:, None, None]
-    indexes = hyper.distributions(torch.from_numpy(scaled).double())[1][:, : shape[1], : shape[2]].numpy()
-    chunks = [(z.ravel(), hyper.prior_index[quality // 10].numpy()), (y.ravel(), indexes.ravel())]
-    payload = encode(chunks, codec.frozen.tables)
-    return pack(Container(Header(width, height, quality, codec.model_id), [payload]))
+    largest = np.where(noise("signs", shape) < 0, 1 - SYMBOL_LIMIT, SYMBOL_LIMIT - 1).astype(np.int32)
+    for name, symbols in (("extremes", y), ("largest", largest)):
+        payload = encode(chunks(codec, 70, z, symbols), codec.frozen.tables)
+        data = pack(Container(Header(40, 24, 70, codec.model_id), [payload]))
+        yield Vector(f"{prefix}{name}-40x24-q70", data, has_picture=False)
+
+
+def chunks(codec: Codec, quality: int, z: np.ndarray, y: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Symbols and tables of every chunk of a tile.
+
+    Args:
+        quality: a multiple of 10.
+        z: int32 ``(Nz, 1, 1)``, the symbols of the hyper-latents.
+        y: int32 ``(M, h, w)``, those of the latents, h and w at most 4.
+    """
+    hyper = codec.frozen.hyperprior
+    scaled = torch.from_numpy(256 * z) + hyper.prior_mean[quality // 10][:, None, None]
+    features, prediction = (part[:, : y.shape[1], : y.shape[2]] for part in hyper.start(scaled.double()))
+    found = [(z.ravel(), hyper.prior_index[quality // 10].numpy())]
+    which, symbols = spread(hyper.passes, *y.shape[1:]), torch.from_numpy(y)
+    known = torch.zeros(y.shape, dtype=torch.float64)
+    for number in range(1 + len(hyper.context)):
+        mean, tables = hyper.distributions(number, known, features, prediction)
+        now = which == number
+        found.append((symbols[now].numpy(), tables[now].numpy()))
+        known[now] = 256 * symbols[now].double() + mean[now]
+    return found
 
 
 def magnitudes(name: str, shape: tuple[int, ...]) -> np.ndarray:
@@ -149,11 +182,13 @@ def sha256(data: bytes) -> str:
 
 
 def write(folder: Path) -> None:
-    """Write the codec, its files, their pictures in the machine view, and ``vectors.json``."""
-    write_codec(folder / "codec.safetensors")
-    codec = load(folder / "codec.safetensors")
-    names, latents = ["codec.safetensors"], {}
-    for name, data, has_picture in vectors(codec):
+    """Write the codecs, their files, pictures in the machine view, and ``vectors.json``."""
+    for name, scan in CODECS.items():
+        write_codec(folder / f"{name}.safetensors", scan)
+    codecs = {name: load(folder / f"{name}.safetensors") for name in CODECS}
+    names, latents = [f"{name}.safetensors" for name in CODECS], {}
+    for name, data, has_picture in vectors(*codecs.values()):
+        codec = codecs["quadtree" if name.startswith("quadtree") else "codec"]
         (folder / f"{name}.dip").write_bytes(data)
         names.append(f"{name}.dip")
         latents[name] = sha256(codec.latents(data).values.astype("<i4").tobytes())
@@ -161,7 +196,8 @@ def write(folder: Path) -> None:
             codec.decode(data, "machine").save(folder / f"{name}.png", optimize=True)
             names.append(f"{name}.png")
     files = {name: sha256((folder / name).read_bytes()) for name in names}
-    content = {"model_id": codec.model_id.hex(), "latents": latents, "files": files}
+    models = {codec.model_id.hex(): f"{name}.safetensors" for name, codec in codecs.items()}
+    content = {"codecs": models, "latents": latents, "files": files}
     (folder / "vectors.json").write_bytes((json.dumps(content, indent=1) + "\n").encode())
 
 

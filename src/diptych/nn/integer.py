@@ -79,7 +79,7 @@ def check_exact(layer: IntegerLayer) -> None:
     """
     worst = layer.weight.double().abs().sum(1) * ACTIVATION_LIMIT + layer.bias.double().abs()
     if worst.numel() and float(worst.max()) + 2**WEIGHT_BITS >= 2**53:
-        raise ModelError("the weights of h_s are too large for exact arithmetic")
+        raise ModelError("the weights of the entropy path are too large for exact arithmetic")
 
 
 def requantize(total: Tensor) -> Tensor:
