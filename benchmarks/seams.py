@@ -2,10 +2,10 @@
 
     python benchmarks/seams.py ../shared/data/kodak --out results/seams.json
 
-Tiles of 256 pixels stand for the 1024 of real files: four times as many borders per picture. Averaged over photos, it
-reports the PSNR of both against the original and against each other, bytes, the mean step of luma across tile borders
-against that across the lines beside them (1 for no seam), and the grid score of squares centred on border crossings
-against the same squares of the picture that was coded whole.
+Tiles of 256 pixels stand for the 1024 of real files: four times as many borders per picture. Averaged over
+photos, it reports the PSNR of both against the original and against each other, bytes, the mean step of luma
+across tile borders against that across the lines beside them (1 for no seam), and the grid score of squares
+centred on border crossings against the same squares of the picture that was coded whole.
 """
 
 from __future__ import annotations

@@ -22,6 +22,8 @@ from diptych.batch import AUTO, Decoding, Encoding
 from diptych.console import Batch, carry_out, complain, described, each, extra, facts_of, say, tell
 from diptych.errors import DiptychError
 from diptych.files import find_files, plan_jobs
+from diptych.report.command import report
+from diptych.serve.command import serve
 
 Region = tuple[int, int, int, int]
 
@@ -383,5 +385,7 @@ def selftest() -> None:
 
 app.command()(tools.grid)
 app.command()(tools.lint)
+app.command()(report)
 app.command()(datasets.label)
+app.command()(serve)
 app.add_typer(datasets.convert, name="convert")

@@ -4,10 +4,10 @@
 
     y ──h_a──> z ──round──> z_hat ──h_s──> mean, scale index        one of each for every latent
 
-Passes after the first correct both by what is known already: see :mod:`diptych.nn.context`. Latents arrive scaled by
-the quality's gains, in units of the quantization step; so do the means that leave. The prior of ``z`` is a Gaussian
-whose mean and scale index are stored per channel and quality knot. Both priors share the 64 tables of
-:mod:`diptych.bitstream.tables`.
+Passes after the first correct both by what is known already: see :mod:`diptych.nn.context`. Latents arrive
+scaled by the quality's gains, in units of the quantization step; so do the means that leave. The prior of
+``z`` is a Gaussian whose mean and scale index are stored per channel and quality knot. Both priors share the
+64 tables of :mod:`diptych.bitstream.tables`.
 """
 
 from __future__ import annotations
