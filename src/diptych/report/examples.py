@@ -1,0 +1,216 @@
+"""Example photos: what each becomes in both views and in other codecs' files of as many bytes.
+
+photo ──> .dip ──> machine view, human view ──> pictures, detections, invention map, grid maps
+  └────────────> JPEG, AVIF of as many bytes ──┘
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from diptych import invention
+from diptych.demo import DISPLAY, ENLARGED, psnr
+from diptych.demo.draw import Found, draw_detections, found_in
+from diptych.demo.page import detail
+from diptych.evaluation.anchors import ANCHORS, at_bytes
+from diptych.evaluation.grid import SMALLEST, TILE
+from diptych.evaluation.meter import Measurement, grid_map, measure
+from diptych.heat import overlay
+from diptych.images import read_picture
+from diptych.report.sheets import Sheet
+from diptych.report.sources import NAMES
+
+if TYPE_CHECKING:
+    from diptych.codec import Codec
+    from diptych.tasks import Task
+
+FITTED = ("jpeg", "avif")
+"""Anchors that get as many bytes as the codec's file."""
+
+
+class Shot(NamedTuple):
+    """One version of a photo.
+
+    Attributes:
+        name, detail: what it is, and which file it was decoded from.
+        picture: as shown, at most :data:`~diptych.demo.DISPLAY` pixels long.
+        layer: detections alone, on a transparent picture; None without a machine.
+        seen: the detections in words.
+        length: bytes of its file.
+        bpp: bits per pixel.
+        psnr: against the original, in dB; infinite for the original.
+        grid: what the grid meter says; None for a photo too small for it.
+    """
+
+    name: str
+    detail: str
+    picture: Image.Image
+    layer: Image.Image | None
+    seen: str
+    length: int
+    bpp: float
+    psnr: float
+    grid: Measurement | None
+
+
+class Map(NamedTuple):
+    """A heat map over a picture, and what it says in words."""
+
+    name: str
+    detail: str
+    picture: Image.Image
+
+
+class Example(NamedTuple):
+    """A photo in all its versions.
+
+    Attributes:
+        name, size: of the photo, in pixels.
+        quality, length: of the ``.dip`` file, and its bytes.
+        shots: original, machine view, human view, then the anchors.
+        maps: where the views differ, where the grid is.
+        square: the detail of the shown pictures in which the views differ most.
+        grid: phase scores of all versions; None for a photo too small for the meter.
+        scale: of the shown pictures; 1 if they have every pixel.
+        notes: what was done to the photo on reading.
+    """
+
+    name: str
+    size: tuple[int, int]
+    quality: float
+    length: int
+    shots: list[Shot]
+    maps: list[Map]
+    square: tuple[int, int, int, int]
+    grid: Sheet | None
+    scale: float
+    notes: list[str]
+
+
+def example(photo: Path, quality: float, codec: Codec, task: Task | None) -> Example:
+    """Make the example of one photo.
+
+    Raises:
+        DiptychError: if it cannot be read, the codec has no human view, or an anchor is not installed.
+    """
+    original, notes = read_picture(photo)
+    data = codec.encode(original, quality)
+    machine, human = codec.decode_views(data, ["machine", "human"])
+    name = f"{photo.stem}.dip, quality {quality:g}"
+    versions = [
+        ("Original", photo.name, original, photo.stat().st_size),
+        ("Machine view", name, machine, len(data)),
+        ("Human view", name, human, len(data)),
+        *(_fitted(anchor, original, len(data)) for anchor in FITTED),
+    ]
+    shots = [_shot(*version, original, task) for version in versions]
+    shown = [shot.picture for shot in shots]
+    return Example(
+        photo.name,
+        original.size,
+        quality,
+        len(data),
+        shots,
+        _maps(machine, human, shots[1].grid),
+        detail(shown[1], shown[2]),
+        _grid(shots),
+        shown[0].width / original.width,
+        notes,
+    )
+
+
+def encoders() -> dict[str, str]:
+    """What makes the anchors' files, by their names."""
+    return {NAMES[name]: ANCHORS[name].made_with for name in FITTED}
+
+
+def _fitted(anchor: str, photo: Image.Image, length: int) -> tuple[str, str, Image.Image, int]:
+    made = at_bytes(ANCHORS[anchor], photo, length)
+    larger = f"the smallest there is, {len(made.data) / length:.1f} times the bytes"
+    what = f"quality {made.setting}" if made.fits else larger
+    return NAMES[anchor], what, ANCHORS[anchor].decode(made.data), len(made.data)
+
+
+def _shot(
+    name: str, source: str, picture: Image.Image, length: int, original: Image.Image, task: Task | None
+) -> Shot:
+    shown, layer, seen = _shrunk(picture), None, ""
+    if task is not None:
+        found = _found(shown, task)
+        layer = layer_of(found, shown.size)
+        seen = ", ".join(f"{one.name} {one.score:.0%}" for one in found) or "nothing"
+    bpp = 8 * length / (picture.width * picture.height)
+    grid = measure(picture) if min(picture.size) >= SMALLEST else None
+    return Shot(name, source, shown, layer, seen, length, bpp, psnr(original, picture), grid)
+
+
+def _found(picture: Image.Image, task: Task) -> list[Found]:
+    import torch
+
+    [raw] = task.predict([torch.from_numpy(np.array(picture)).permute(2, 0, 1).float() / 255])
+    return found_in(raw, task.classes)
+
+
+def layer_of(found: Sequence[Found], size: tuple[int, int]) -> Image.Image:
+    """Detections on a transparent picture (RGBA), enlarged for a small one.
+
+    What drawing them does to black and to white tells their colour and opacity.
+    """
+    scale = min(4, max(1, round(ENLARGED / max(size))))
+    black, white = (
+        np.asarray(draw_detections(Image.new("RGB", size, colour), found, scale), np.float32)
+        for colour in ("black", "white")
+    )
+    opacity = 255 - (white - black).max(axis=2, keepdims=True)
+    colours = np.divide(255 * black, opacity, out=np.zeros_like(black), where=opacity > 0)
+    pixels = np.concatenate([colours.clip(0, 255), opacity], axis=2)
+    return Image.fromarray(pixels.round().astype(np.uint8), "RGBA")
+
+
+def _grid(shots: Sequence[Shot]) -> Sheet | None:
+    scored = {shot.name: shot.grid for shot in shots if shot.grid is not None}
+    if not scored:
+        return None
+    usual = next(iter(scored.values())).readings
+    rows = [
+        [name, *(f"{reading.phase:.2f}" for reading in grid.readings), grid.verdict]
+        for name, grid in scored.items()
+    ]
+    return Sheet(
+        "Is there a grid?",
+        ["", *(f"stride {reading.stride}" for reading in usual), "verdict"],
+        [*rows, ["photos", *(f"{reading.usual_phase:.2f}" for reading in usual), ""]],
+        "Phase scores of the grid meter; what 95 of 100 photos stay below is in the last row.",
+    )
+
+
+def _maps(machine: Image.Image, human: Image.Image, grid: Measurement | None) -> list[Map]:
+    levels = invention.difference(machine, human)
+    maps = [Map("Invention map", _apart(levels), overlay(levels / invention.FULL_SCALE, human))]
+    if grid is not None and min(machine.size) >= TILE:
+        stride = grid.worst.stride
+        for name, picture in (("machine", machine), ("human", human)):
+            found = measure(picture, (stride,)).worst
+            words = f"Stride {stride}: phase score {found.phase:.1f}, photos up to {found.usual_phase:.1f}"
+            maps.append(Map(f"Grid, {name} view", words, grid_map(picture, stride)))
+    return [each._replace(picture=_shrunk(each.picture)) for each in maps]
+
+
+def _apart(levels: NDArray[np.float32]) -> str:
+    region = invention.largest_region(levels)
+    most = f"nowhere by {invention.THRESHOLD:g} or more"
+    if region is not None:
+        most = f"most, by {region.mean:.1f}, in {region.width} x {region.height} pixels at {region.x}, {region.y}"
+    return f"The views differ by {levels.mean():.1f} of 255 levels, {most}"
+
+
+def _shrunk(picture: Image.Image) -> Image.Image:
+    smaller = picture.copy()
+    smaller.thumbnail((DISPLAY, DISPLAY), Image.Resampling.LANCZOS)
+    return smaller

@@ -1,0 +1,321 @@
+"""Reports: all of a results file on one page, and refusals in one line."""
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner, Result
+
+from diptych.cli import app
+from diptych.codec import Codec
+from diptych.demo import NO_MACHINE
+from diptych.demo.draw import Found, draw_detections
+from diptych.errors import DiptychError, ModelError, PictureError
+from diptych.evaluation.anchors import ANCHORS
+from diptych.evaluation.variants import CODEC
+from diptych.models import save_model
+from diptych.report import chart, sheets
+from diptych.report.examples import example, layer_of
+from diptych.report.make import Made, run
+from diptych.report.sources import Evaluation, Transfer, read
+from samples import lively_model, picture
+
+RESULTS = Path(__file__).parents[2] / "results"
+
+
+class Page(HTMLParser):
+    """What a page refers to, and its text."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.refers: list[str] = []
+        self.tags: list[str] = []
+        self.text = ""
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.refers += [value or "" for name, value in attributes if name in ("src", "href", "srcset", "data")]
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def make(source: Path, folder: Path, codec: Codec, photo: Path | None = None, task: Any = None) -> Made:
+    return run([source], [photo] if photo else [], folder / "report.html", codec, task, 60)
+
+
+def test_all_on_one_page_that_needs_nothing(results_file: Path, tmp_path: Path, codec: Codec, spotter: Any) -> None:
+    photo = tmp_path / "<b>odd & name.png"
+    picture(203, 171).save(photo)
+    made = make(results_file, tmp_path, codec, photo, spotter)
+    assert made.notes == []
+    html = made.path.read_text(encoding="utf-8")
+    page = Page(html)
+    assert all(refer.startswith(("data:", "#")) for refer in page.refers)
+    assert "link" in page.tags
+    assert html.count("<script") == 1
+    assert "url(" not in html
+    assert "@import" not in html
+    assert photo.name in page.text
+    assert "<b>odd" not in html
+    for words in (
+        "mask AP50",
+        "PSNR, dB",
+        "BD-rate",
+        "Bits per pixel needed",
+        "Invention map",
+        "tiny.yaml",
+        "SHA-256",
+    ):
+        assert words in page.text
+    assert "None of the results below" not in page.text
+    assert "no model card" not in page.text
+
+
+def test_curves_of_every_codec_with_their_intervals(results_file: Path) -> None:
+    found = read(results_file)
+    assert isinstance(found, Evaluation)
+    drawn = {one.title: one for one in chart.charts(found)}
+    assert set(drawn) == {"mask AP50", "mask AP", "PSNR, dB", "grid, stride 4"}
+    psnr = drawn["PSNR, dB"]
+    curves = {curve.style: curve for curve in psnr.curves if not curve.title.endswith("same bytes")}
+    assert set(curves) == {"view-0", "view-1", *(f"anchor-{name}" for name in found.anchors)}
+    assert psnr.uncompressed is None
+    assert drawn["mask AP50"].uncompressed is not None
+    for one in drawn.values():
+        assert len(one.x_ticks) > 1
+        for curve in one.curves:
+            assert bool(curve.band) == curve.style.startswith("view")
+            assert [mark.x for mark in curve.marks] == sorted(mark.x for mark in curve.marks)
+            for mark in curve.marks:
+                assert chart.TOP <= mark.high <= mark.y <= mark.low <= chart.HEIGHT - chart.BOTTOM
+                assert chart.LEFT <= mark.x <= chart.WIDTH - chart.RIGHT
+    [fitted] = [curve for curve in psnr.curves if curve.title == "JPEG, in the same bytes"]
+    assert fitted.line == ""
+    best = max(found.points, key=lambda point: getattr(point.summary.get("psnr"), "value", None) or 0)
+    top = min((mark for curve in psnr.curves for mark in curve.marks), key=lambda mark: mark.y)
+    assert f"{best.summary['psnr'].value:.2f}" in top.text
+
+
+def test_tables_hold_every_number_of_the_file(results_file: Path) -> None:
+    found = read(results_file)
+    assert isinstance(found, Evaluation)
+    tables = {sheet.title: sheet for sheet in sheets.of_evaluation(found)}
+    assert len(tables) == 4
+    for sheet in tables.values():
+        assert {len(row) for row in sheet.rows} == {len(sheet.head)}
+    everything = tables["Everything measured"]
+    assert len(everything.rows) == len(found.points)
+    text = "\n".join(" ".join(row) for row in everything.rows)
+    for point in found.points:
+        if point.codec == CODEC:
+            assert sheets.spread(point.summary["psnr"], ".2f") in text
+    needed = tables["Bits per pixel needed for a share of the uncompressed AP50"]
+    assert needed.head == ["", "90%", "95%", "99%"]
+    assert {row[0] for row in needed.rows} >= {"diptych, human view", "JPEG"}
+
+
+@pytest.mark.parametrize("path", sorted(RESULTS.glob("*.json")), ids=lambda path: path.stem)
+def test_the_results_of_the_repository_can_be_shown(path: Path) -> None:
+    found = read(path)
+    if found is None:
+        assert "format" not in json.loads(path.read_text())
+    elif isinstance(found, Transfer):
+        assert sheets.of_transfer(found).rows
+    else:
+        assert chart.charts(found)
+        assert all(sheet.rows for sheet in sheets.of_evaluation(found))
+
+
+def test_results_of_an_older_run(results_file: Path, tmp_path: Path) -> None:
+    content = json.loads(results_file.read_text())
+    for name in ("anchors", "overlap", "needed"):
+        del content[name]
+    for entry in content["bd_rate"]:
+        for name in ("shared", "defined", "problem"):
+            del entry[name]
+    old = tmp_path / "old.json"
+    old.write_text(json.dumps(content))
+    found = read(old)
+    assert isinstance(found, Evaluation)
+    assert chart.charts(found)[0].title == "AP50"
+    assert [sheet.title for sheet in sheets.of_evaluation(found)] == [
+        "BD-rate, % of bits",
+        "Paired differences, photo by photo",
+        "Everything measured",
+    ]
+
+
+def test_numbers_that_are_not_defined(results_file: Path, tmp_path: Path) -> None:
+    content = json.loads(results_file.read_text())
+    for point in content["points"]:
+        for found in point["summary"].values():
+            found |= {"low": None, "high": None}
+    content["bd_rate"][0] |= {"value": None, "low": None, "high": None, "problem": "no shared quality"}
+    content["needed"][0] |= {"value": None, "low": None, "high": None, "reached": 0.25}
+    path = tmp_path / "undefined.json"
+    path.write_text(json.dumps(content))
+    found = read(path)
+    assert isinstance(found, Evaluation)
+    assert chart.charts(found) == []
+    bd_rate, needed, *_ = sheets.of_evaluation(found)
+    assert bd_rate.rows[0][1] == "no shared quality"
+    assert "not reached (in 75% of resamples)" in needed.rows[0]
+
+
+def test_what_many_machines_see(results_file: Path, tmp_path: Path, codec: Codec) -> None:
+    content = json.loads(results_file.read_text())
+    half = {"value": 0.5, "low": 0.25, "high": 0.75}
+    points = [
+        {k: point[k] for k in ("codec", "setting", "view", "matched")}
+        | {"machine": machine, "measure": "box AP50", "bpp": 0.2, "score": half, "change": half}
+        for machine in ("own", "other")
+        for point in content["points"]
+    ]
+    transfer = {k: content[k] for k in ("provenance", "model_id", "recipe")}
+    transfer |= {"format": "diptych-transfer-1", "photos": 2, "points": points}
+    path = tmp_path / "transfer.json"
+    path.write_text(json.dumps(transfer))
+    made = run([path, results_file], [], tmp_path / "both.html", codec)
+    text = Page(made.path.read_text(encoding="utf-8")).text
+    assert "other, box AP50" in text
+    assert "+0.500 (+0.250 .. +0.750)" in text
+
+
+def test_the_shipped_photo_without_a_machine(results_file: Path, tmp_path: Path, codec: Codec) -> None:
+    made = make(results_file, tmp_path, codec)
+    assert made.notes == [NO_MACHINE]
+    html = made.path.read_text(encoding="utf-8")
+    assert "chelsea.jpg" in html
+    assert "Detections:" not in html
+    assert 'type="checkbox"' not in html
+
+
+@pytest.mark.parametrize("size", [(1, 1), (31, 400), (150, 40)])
+def test_photos_too_small_for_the_grid_meter(tmp_path: Path, codec: Codec, size: tuple[int, int]) -> None:
+    path = tmp_path / "small.png"
+    picture(*size).save(path)
+    shown = example(path, 30, codec, None)
+    assert [each.name for each in shown.maps] == ["Invention map"]
+    assert (shown.grid is None) == (min(size) < 32)
+    assert [shot.name for shot in shown.shots] == ["Original", "Machine view", "Human view", "JPEG", "AVIF"]
+
+
+def test_what_is_shown_is_what_the_files_hold(tmp_path: Path, codec: Codec, spotter: Any) -> None:
+    path = tmp_path / "photo.png"
+    picture(200, 180).save(path)
+    shown = example(path, 60, codec, spotter)
+    data = codec.encode(Image.open(path), 60)
+    assert shown.length == len(data)
+    for shot, view in zip(shown.shots[1:3], ("machine", "human"), strict=True):
+        assert np.array_equal(np.asarray(shot.picture), np.asarray(codec.decode(data, view)))
+    for shot, name in zip(shown.shots[3:], ("jpeg", "avif"), strict=True):
+        smallest = ANCHORS[name].settings[0]
+        fits = shot.length <= len(data)
+        assert fits or shot.length == len(ANCHORS[name].encode(Image.open(path), smallest))
+        assert fits == shot.detail.startswith("quality")
+
+
+def test_a_large_photo_is_shown_smaller(tmp_path: Path, codec: Codec) -> None:
+    path = tmp_path / "large.png"
+    picture(1700, 64).save(path)
+    shown = example(path, 20, codec, None)
+    assert {shot.picture.size for shot in shown.shots} == {(1600, 60)}
+    assert shown.scale == pytest.approx(1600 / 1700)
+
+
+def test_a_layer_draws_what_drawing_on_the_picture_draws() -> None:
+    mask = np.zeros((64, 80), np.float32)
+    mask[10:40, 20:60] = 1
+    found = [Found("cat", 0.3, 0.9, (20, 10, 60, 40), mask)]
+    photo = picture(80, 64)
+    layer = layer_of(found, photo.size)
+    scale = layer.width // photo.width
+    drawn = draw_detections(photo, found, scale)
+    background = photo.resize(layer.size, Image.Resampling.BICUBIC).convert("RGBA")
+    laid = Image.alpha_composite(background, layer).convert("RGB")
+    assert np.abs(np.asarray(laid).astype(int) - np.asarray(drawn)).max() <= 3
+    assert np.asarray(layer_of([], (50, 50)))[..., 3].max() == 0
+
+
+def test_refusals(results_file: Path, tmp_path: Path, codec: Codec) -> None:
+    content = json.loads(results_file.read_text())
+
+    def written(name: str, **changes: Any) -> Path:
+        path = tmp_path / name
+        path.write_text(json.dumps({**content, **changes}))
+        return path
+
+    text = tmp_path / "text.json"
+    text.write_text("{")
+    none = tmp_path / "none.json"
+    none.write_text('{"settings": {}}')
+    for path, message in (
+        (tmp_path / "missing.json", r"cannot read .*missing\.json: no such file"),
+        (text, r"text\.json cannot be read"),
+        (none, r"no results that a report shows in .*none\.json"),
+        (written("newer.json", format="diptych-evaluation-2"), "of the format 'diptych-evaluation-2'"),
+        (written("empty.json", points=[]), "damaged at 'points'"),
+        (written("odd.json", points=[{"codec": 1}]), r"damaged at 'points\.0\.codec'"),
+        (written("number.json", photos=3), "damaged at 'photos'"),
+    ):
+        with pytest.raises(DiptychError, match=message):
+            make(path, tmp_path, codec)
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"no picture")
+    with pytest.raises(PictureError, match=r"broken\.jpg"):
+        make(results_file, tmp_path, codec, broken)
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_files_are_not_replaced(results_file: Path, tmp_path: Path, codec: Codec) -> None:
+    before = results_file.read_bytes()
+    with pytest.raises(DiptychError, match="read and written at once"):
+        run([results_file], [], results_file, codec, overwrite=True)
+    assert results_file.read_bytes() == before
+    target = tmp_path / "report.html"
+    target.write_text("mine")
+    with pytest.raises(DiptychError, match="--overwrite"):
+        make(results_file, tmp_path, codec)
+    assert target.read_text() == "mine"
+
+
+def command(*arguments: object) -> Result:
+    return CliRunner().invoke(app, ["report", *map(str, arguments)])
+
+
+def test_command(results_file: Path, tmp_path: Path, codec_file: Path) -> None:
+    photo, other, page = tmp_path / "photo.png", tmp_path / "other.json", tmp_path / "page.html"
+    picture(40, 50).save(photo)
+    other.write_text("[1, 2]")
+    arguments = [results_file, other, "--photo", photo, "--photo", photo, "--model", codec_file, "-o", page]
+    result = command(*arguments)
+    assert result.exit_code == 0, result.output
+    assert f"wrote {page}" in result.stdout
+    assert re.search(r"note: \S+other\.json is left out", result.stderr)
+    text = Page(page.read_text(encoding="utf-8")).text
+    assert text.count("photo.dip, quality 40") == 4
+    assert f"--model {codec_file}" in text
+    assert "no model card" in text
+    again = command(*arguments)
+    assert again.exit_code == 1
+    assert again.stderr.splitlines()[-1].endswith("use --overwrite to replace it")
+    assert command(other, "--model", codec_file, "-o", tmp_path / "x.html").exit_code == 1
+    assert command(results_file, "-q", 101).exit_code == 2
+    assert command(tmp_path / "none" / "*.json").exit_code == 1
+
+
+def test_a_codec_without_a_human_view(results_file: Path, tmp_path: Path) -> None:
+    path = tmp_path / "alone.safetensors"
+    save_model(lively_model(), path, {"stage": "test"})
+    result = command(results_file, "--model", path, "-o", tmp_path / "page.html")
+    assert result.exit_code == 1
+    assert ModelError.__name__ not in result.stderr
+    assert "no human view" in result.stderr
+    assert not (tmp_path / "page.html").exists()
