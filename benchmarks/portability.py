@@ -111,18 +111,26 @@ def main() -> None:
     parser.add_argument("photos", type=Path, help="folder of photos to cut crops from")
     parser.add_argument("--count", type=int, default=1000)
     parser.add_argument("--model", help="codec file; the shipped one if not given")
-    parser.add_argument("--python", action="append", default=[], help="further interpreters to decode with")
+    parser.add_argument(
+        "--python",
+        action="append",
+        default=[],
+        help="further interpreters to decode with, which need the dependencies only",
+    )
     parser.add_argument("--out", type=Path, help="JSON file of the outcome")
     parser.add_argument("--decode", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.decode:
         print(json.dumps(decode(arguments.photos, arguments.model)))
         return
+    import diptych
+
     rows = {}
     with tempfile.TemporaryDirectory() as name:
         encode(Path(name), arguments.photos, arguments.count, arguments.model)
         tries = [(label, sys.executable, env) for label, env in SETTINGS.items()]
-        tries += [(f"interpreter {number + 1}", python, {}) for number, python in enumerate(arguments.python)]
+        here = {"PYTHONPATH": str(Path(diptych.__file__).parents[1])}
+        tries += [(f"interpreter {number + 1}", python, here) for number, python in enumerate(arguments.python)]
         for label, python, env in tries:
             command = [python, __file__, name, "--decode"]
             command += ["--model", arguments.model] if arguments.model else []

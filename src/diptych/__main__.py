@@ -2,4 +2,5 @@
 
 from diptych.cli import app
 
-app(prog_name="diptych")
+if __name__ == "__main__":  # worker processes import this module under another name
+    app(prog_name="diptych")

@@ -1,0 +1,21 @@
+"""Work that goes wrong, for worker processes to import."""
+
+import os
+import signal
+import time
+
+from diptych.serve.work import Facts, Setup
+
+
+def sleep(setup: Setup, seconds: float) -> Facts:
+    time.sleep(seconds)
+    return {}
+
+
+def die(setup: Setup) -> Facts:
+    os.kill(os.getpid(), signal.SIGKILL)
+    return {}
+
+
+def want_memory(setup: Setup) -> Facts:
+    raise MemoryError
