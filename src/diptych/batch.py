@@ -15,7 +15,7 @@ from diptych.files import Job, make_folder, read_bytes, write_bytes
 if TYPE_CHECKING:
     from PIL import Image
 
-    from diptych.codec import Codec
+    from diptych.codec import Codec, Refine
 
 AUTO = "auto"
 """The view that a file itself advises."""
@@ -53,6 +53,7 @@ class Encoding:
 
     Attributes:
         hint: store as well how human a view the shipped machine does not notice.
+        optimize: steps of search with the shipped machine; for a target, at the quality that fits it without.
     """
 
     quality: float
@@ -61,6 +62,7 @@ class Encoding:
     verify: bool = False
     overwrite: bool = False
     hint: bool = False
+    optimize: int = 0
 
     def __call__(self, codec: Codec, job: Job) -> Outcome:
         from diptych.images import read_picture
@@ -68,13 +70,20 @@ class Encoding:
 
         image, notes = read_picture(job.source)
         target = self.target_size if self.bpp is None else int(self.bpp * image.width * image.height / 8)
+        refine = _search(codec, self.optimize) if self.optimize else None
         if target is None:
-            data = codec.encode(image, self.quality, self.verify)
+            data = codec.encode(image, self.quality, self.verify, refine)
         else:
             fitted = fit(lambda quality: codec.encode(image, quality, self.verify), target)
             data = fitted.data
             if not fitted.reached:
                 notes.append(f"no quality comes within 2 % of {target:,} bytes")
+            if refine:
+                better = codec.encode(image, fitted.quality, self.verify, refine)
+                if len(better) <= target:
+                    data = better
+                else:
+                    notes.append("what the search found is above the target, so the file is as without it")
         if self.hint:
             data = _hinted(codec, data)
         make_folder(job.target.parent)
@@ -177,6 +186,13 @@ def _hinted(codec: Codec, data: bytes) -> bytes:
     from diptych.hint import hinted, shipped_machine
 
     return hinted(codec, data, shipped_machine())
+
+
+def _search(codec: Codec, steps: int) -> Refine:
+    from diptych.hint import shipped_machine
+    from diptych.search import Search
+
+    return Search(codec, shipped_machine(), steps)
 
 
 def _viewed(codec: Codec, view: str, data: bytes) -> tuple[Codec, str | float, list[str]]:

@@ -167,6 +167,10 @@ def encode(
     verify: Annotated[
         bool, typer.Option("--verify", help="Decode each file and compare before it is put in place.")
     ] = False,
+    optimize: Annotated[
+        int,
+        typer.Option(min=0, metavar="STEPS", help="Search for a file that serves the shipped machine better."),
+    ] = 0,
     view_hint: Annotated[
         str | None,
         typer.Option(
@@ -192,7 +196,7 @@ def encode(
       diptych encode photo.jpg
       diptych encode photo.jpg -q 25 -o small.dip
       diptych encode photo.jpg --target-size 20000 --verify
-      diptych encode photo.jpg --view-hint auto
+      diptych encode photo.jpg --optimize 30 --view-hint auto
       diptych encode 'holiday/**/*.jpg' scans/ -o compressed/
       diptych encode archive/ -o compressed/ --jobs all --manifest done.jsonl --resume
     """
@@ -203,7 +207,7 @@ def encode(
     if (bpp is not None and not bpp > 0) or (target_size is not None and target_size < 1):
         raise typer.BadParameter("a size is a number above 0")
     todo = plan_jobs(photos, output, READS, ".dip", overwrite or resume)
-    work = Encoding(quality, bpp, target_size, verify, overwrite, hint=view_hint is not None)
+    work = Encoding(quality, bpp, target_size, verify, overwrite, hint=view_hint is not None, optimize=optimize)
     carry_out(todo, work, model, Batch(jobs, overwrite, resume, manifest))
 
 

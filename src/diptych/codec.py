@@ -50,6 +50,11 @@ TILE = 1024
 """Side, in pixels, of the tiles of pictures too large for one."""
 
 
+Refine = Callable[[NDArray[np.float32], NDArray[np.uint8], Header], NDArray[np.float32]]
+"""From scaled latents ``(M, h, w)`` of a picture, its pixels ``(H, W, 3)`` and its header to other latents;
+the given ones may be overwritten."""
+
+
 class Latents(NamedTuple):
     """Quantized latents of a picture.
 
@@ -78,13 +83,14 @@ class Codec:
         self.views = views
         self.model_id = frozen.model_id
 
-    def encode(self, image: Any, quality: float = 40, verify: bool = False) -> bytes:
+    def encode(self, image: Any, quality: float = 40, verify: bool = False, refine: Refine | None = None) -> bytes:
         """Code a picture.
 
         Args:
             image: PIL image, ``(H, W, 3)`` or ``(H, W)`` uint8 array, or ``(3, H, W)`` float tensor in 0..1.
             quality: 0 (smallest file) to 100, kept to 1/100.
             verify: decode the file again and compare its latents with those that were meant.
+            refine: finds better latents before they are quantized, such as a :class:`diptych.search.Search`.
 
         Returns:
             The bytes of a ``.dip`` file.
@@ -100,6 +106,8 @@ class Codec:
         tile = 0 if padded_area(width, height) <= ONE_TILE_PIXELS else TILE
         header = Header(width, height, round(quality * 100) / 100, self.model_id, tile)
         y = self._analyze(pixels, header)
+        if refine:
+            y = refine(y, pixels, header)
         payloads, meant = [], []
         for area in geometry.tiles(header):
             payload, values = self._encode_tile(y[:, *area], header)
@@ -185,7 +193,7 @@ class Codec:
         plane = geometry.plane(header)
         y = np.empty((model.widths.latent, *plane.size), np.float32)
         for inner, outer in geometry.windows(plane, plane):
-            part = infer(model.g_a, _patch(pixels, outer.in_pixels()), quality) * gain
+            part = infer(model.g_a, patch(pixels, outer.in_pixels()), quality) * gain
             y[:, *inner] = part[0, :, *inner.inside(outer)].numpy()
         return y
 
@@ -328,7 +336,7 @@ def _quality(header: Header) -> Tensor:
     return torch.tensor([header.quality], dtype=torch.float32)
 
 
-def _patch(pixels: NDArray[np.uint8], area: Area) -> Tensor:
+def patch(pixels: NDArray[np.uint8], area: Area) -> Tensor:
     """The area's pixels as ``(1, 3, H, W)`` in 0..1, the picture's border repeated up to whole latents."""
     part = pixels[area.rows, area.columns]
     height, width = area.size

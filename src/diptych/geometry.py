@@ -85,10 +85,10 @@ def tiles(header: Header) -> Iterator[Area]:
     yield from _cut(everything, side)
 
 
-def windows(area: Area, bounds: Area) -> Iterator[tuple[Area, Area]]:
+def windows(area: Area, bounds: Area, side: int = WINDOW, margin: int = MARGIN) -> Iterator[tuple[Area, Area]]:
     """Windows that cover ``area``, each alone and with its margin inside ``bounds``."""
-    for inner in _cut(area, WINDOW):
-        yield inner, inner.grown(MARGIN, bounds)
+    for inner in _cut(area, side):
+        yield inner, inner.grown(margin, bounds)
 
 
 def _cut(area: Area, side: int) -> Iterator[Area]:

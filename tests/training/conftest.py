@@ -1,10 +1,12 @@
-"""A few tiny photos with labels, and recipes that train on them within seconds."""
+"""A few tiny photos with labels, and a small machine."""
 
 import json
 from pathlib import Path
 
 import pytest
+import torch
 
+from diptych.tasks.mask_rcnn import MaskRCNNSettings, MaskRCNNTask
 from samples import picture
 
 
@@ -33,3 +35,14 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     labels = {"images": images, "annotations": annotations, "categories": categories}
     (folder / "labels.json").write_text(json.dumps(labels))
     return folder
+
+
+@pytest.fixture(scope="session")
+def machine_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small untrained machine."""
+    shape = {"channels": 8, "hidden": 16, "mask_layers": (8,), "anchors": (8, 16, 32, 64)}
+    torch.manual_seed(0)
+    machine = MaskRCNNTask(MaskRCNNSettings(classes=("square", "box"), size=64, proposals=20, samples=8, **shape))
+    path = tmp_path_factory.mktemp("machine") / "task.safetensors"
+    machine.save(path)
+    return path

@@ -12,21 +12,9 @@ from diptych.codec import load
 from diptych.errors import ModelError
 from diptych.models import load_codec
 from diptych.recipes import read_recipe
-from diptych.tasks.mask_rcnn import MaskRCNNSettings, MaskRCNNTask
 from diptych.training import run
 from diptych.training.base import BaseRecipe, BaseStage
 from samples import picture
-
-
-@pytest.fixture(scope="session")
-def machine_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small untrained machine."""
-    shape = {"channels": 8, "hidden": 16, "mask_layers": (8,), "anchors": (8, 16, 32, 64)}
-    torch.manual_seed(0)
-    machine = MaskRCNNTask(MaskRCNNSettings(classes=("square", "box"), size=64, proposals=20, samples=8, **shape))
-    path = tmp_path_factory.mktemp("machine") / "task.safetensors"
-    machine.save(path)
-    return path
 
 
 @pytest.fixture(scope="module")

@@ -38,7 +38,7 @@ def test_a_trained_machine_works_and_a_resumed_one_equals_it(tmp_path: Path, pho
     trainer = Trainer(*build("task", recipe, []))
     before = {name: p.detach().clone() for name, p in trainer.stage.model.named_parameters()}
     trainer.settings.out.mkdir()
-    logged = trainer.advance(trainer.stage.batch(0, 0))
+    logged = trainer.advance([trainer.stage.batch(0, 0)])
     trainer.save()
     losses = {"objectness", "rpn_box_reg", "classifier", "box_reg", "mask"}
     assert logged["task/loss"] == pytest.approx(sum(logged[f"task/{name}"] for name in losses), rel=1e-5)

@@ -16,10 +16,11 @@ from diptych.data.order import sample_order
 from diptych.data.photos import Photos
 from diptych.models import load_model, save_model
 from diptych.nn.model import CodecModel
+from diptych.nn.tradeoff import distortion_weight, squared_error
 from diptych.tasks import Machine, feature_distance, load_task
 from diptych.tasks.score import label_map, relabelled
 from diptych.training.loop import LoopSettings, Stage
-from diptych.training.losses import balance, distortion_weight, draw_qualities, squared_error
+from diptych.training.losses import balance, draw_qualities
 
 Batch = tuple[Tensor, list[dict[str, Tensor]]]
 
@@ -72,11 +73,11 @@ class BaseStage(Stage):
     def players(self) -> Mapping[str, list[nn.Module]]:
         return {"codec": [self.model]}
 
-    def batch(self, seed: int, step: int) -> Batch:
+    def batch(self, seed: int, number: int) -> Batch:
         recipe = self.recipe
         how = Augmentation(size=recipe.crop, scale=recipe.scale, colour=0.0)
-        random = np.random.default_rng([seed, step, 2])
-        order = sample_order(seed, len(self.data), step, recipe.batch)
+        random = np.random.default_rng([seed, number, 2])
+        order = sample_order(seed, len(self.data), number, recipe.batch)
         examples = [training_example(self.data, index, how, random) for index in order]
         return torch.stack([picture for picture, _ in examples]), [target for _, target in examples]
 

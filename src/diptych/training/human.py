@@ -111,10 +111,10 @@ class HumanStage(Stage):
         parameters = self.model.discriminator.parameters()
         return [torch.optim.AdamW(parameters, lr=self.recipe.discriminator_lr, betas=(0.5, 0.9), weight_decay=0.0)]
 
-    def batch(self, seed: int, step: int) -> Batch:
+    def batch(self, seed: int, number: int) -> Batch:
         recipe = self.recipe
         device = next(self.model.parameters()).device
-        x = self.photos.crops(seed, step, recipe.batch, recipe.crop)
+        x = self.photos.crops(seed, number, recipe.batch, recipe.crop)
         x = x.to(device, memory_format=torch.channels_last)
         quality = draw_qualities(len(x), device)
         corners = torch.randint(recipe.crop - recipe.patch + 1, (len(x), recipe.patches, 2))

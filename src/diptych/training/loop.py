@@ -1,7 +1,15 @@
 """The one training loop.
 
-A step is a pure function of (seed, step, weights, optimizer state): every random draw is seeded anew at each
-step, so a run that was killed continues exactly where its last checkpoint left it.
+A step is a pure function of (seed, step, weights, optimizer state): every random draw is seeded anew for each
+batch, so a run that was killed continues exactly where its last checkpoint left it.
+
+Several processes (``accelerate launch -m diptych train ...``) share a step's batches out among them::
+
+    step ─┬─ batch 2 * step     ──process 0── gradients ─┐
+          └─ batch 2 * step + 1 ──process 1── gradients ─┴─ mean ── the same update in both
+
+A batch and all that is drawn for it (noise, qualities, a detector's sample of boxes) depend on the seed and the
+batch's number alone, so the number of processes changes nothing but the order in which gradients are summed.
 """
 
 from __future__ import annotations
@@ -9,12 +17,12 @@ from __future__ import annotations
 import os
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from accelerate import Accelerator
 from pydantic import BaseModel, ConfigDict, Field
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
@@ -24,6 +32,7 @@ from torch.utils.tensorboard import SummaryWriter
 from diptych.errors import ModelError
 from diptych.nn.transforms import channels_last
 from diptych.training.optim import muon_and_adamw
+from diptych.training.processes import Processes
 
 Precision = Literal["auto", "fp32", "bf16"]
 
@@ -35,6 +44,7 @@ class LoopSettings(BaseModel):
 
     out: Path = Field(description="folder of checkpoints, logs and the exported weights")
     steps: int = Field(gt=0)
+    batches: int = Field(default=1, gt=0, description="batches per step, shared out among the processes")
     seed: int = Field(default=0, ge=0)
     lr: float = Field(default=2e-3, gt=0)
     warmup: int = Field(default=50, ge=0, description="steps of linear warm-up")
@@ -68,8 +78,8 @@ class Stage(ABC):
         """Who takes turns, and the modules each one trains. The average (EMA) covers all of them."""
 
     @abstractmethod
-    def batch(self, seed: int, step: int) -> Any:
-        """Training data of one step, a pure function of its arguments."""
+    def batch(self, seed: int, number: int) -> Any:
+        """One batch of training data, a pure function of its arguments; torch's generator may be drawn from."""
 
     @abstractmethod
     def losses(self, player: str, batch: Any, progress: float) -> dict[str, Tensor]:
@@ -89,27 +99,42 @@ class Stage(ABC):
 
 
 class _Batches(Dataset[Any]):
-    """The batches of steps ``first`` .. ``last`` of a stage, prepared in order by worker processes."""
+    """Batches of a stage by their numbers, prepared in order by worker processes."""
 
-    def __init__(self, stage: Stage, seed: int, first: int, last: int) -> None:
-        self.stage, self.seed, self.first, self.last = stage, seed, first, last
+    def __init__(self, stage: Stage, seed: int, numbers: Sequence[int]) -> None:
+        self.stage, self.seed, self.numbers = stage, seed, numbers
 
     def __len__(self) -> int:
-        return self.last - self.first
+        return len(self.numbers)
 
     def __getitem__(self, index: int) -> Any:
-        return self.stage.batch(self.seed, self.first + index)
+        _reseed(self.seed, self.numbers[index])
+        return self.stage.batch(self.seed, self.numbers[index])
 
 
-def batches(stage: Stage, settings: LoopSettings, first: int) -> Iterator[Any]:
-    """The batches from step ``first`` to the last; the same ones however many workers prepare them."""
-    if settings.workers == 0:
-        return (stage.batch(settings.seed, step) for step in range(first, settings.steps))
-    steps = _Batches(stage, settings.seed, first, settings.steps)
-    pinned = torch.cuda.is_available()
-    return iter(
-        DataLoader(steps, batch_size=None, num_workers=settings.workers, prefetch_factor=4, pin_memory=pinned)
-    )
+def _reseed(seed: int, number: int) -> None:
+    torch.manual_seed(seed * 1_000_003 + number)
+
+
+def batches(stage: Stage, settings: LoopSettings, first: int, own: slice) -> Iterator[list[Any]]:
+    """For every step from ``first`` to the last, this process's part ``own`` of its batches.
+
+    They are the same ones however many workers prepare them.
+    """
+    numbers = [
+        number
+        for step in range(first, settings.steps)
+        for number in range(step * settings.batches, (step + 1) * settings.batches)[own]
+    ]
+    ordered: Any = _Batches(stage, settings.seed, numbers)
+    if settings.workers:
+        pinned = torch.cuda.is_available()
+        ordered = DataLoader(
+            ordered, batch_size=None, num_workers=settings.workers, prefetch_factor=4, pin_memory=pinned
+        )
+    each = iter(ordered) if settings.workers else (ordered[index] for index in range(len(numbers)))
+    count = len(range(settings.batches)[own])
+    return iter(lambda: list(islice(each, count)), [])
 
 
 class Average:
@@ -154,27 +179,35 @@ def fastest_precision(device: torch.device) -> Literal["fp32", "bf16"]:
 
 
 class Trainer:
-    """State of one run: stage, optimizers, average, step."""
+    """State of one run: stage, optimizers, average, step.
+
+    Raises:
+        RecipeError: if there are processes that a step's batches cannot be shared out to.
+    """
 
     def __init__(self, stage: Stage, settings: LoopSettings) -> None:
         if settings.threads:
             torch.set_num_threads(settings.threads)
         self.settings = settings
         self.stage = stage
-        accelerator = Accelerator()
-        channels_last(stage.model.to(accelerator.device))
+        self.processes = Processes()
+        self.own = self.processes.share(settings.batches)
+        channels_last(stage.model.to(self.processes.device))
         self.optimizers = {player: stage.optimizers(player, settings.lr) for player in stage.players()}
         self.base_lr = [
             [[group["lr"] for group in o.param_groups] for o in owned] for owned in self.optimizers.values()
         ]
         self.average = Average(stage, settings.ema)
-        self.accelerator = accelerator
         self.precision: str = settings.precision
         self.step = 0
 
     @property
     def checkpoint(self) -> Path:
         return self.settings.out / "checkpoint.pt"
+
+    @property
+    def weights(self) -> Path:
+        return self.settings.out / "weights.safetensors"
 
     def save(self) -> None:
         """Replace the checkpoint atomically."""
@@ -196,7 +229,7 @@ class Trainer:
             ModelError: if there is none, or it belongs to another recipe.
         """
         try:
-            state = torch.load(self.checkpoint, weights_only=True, map_location=self.accelerator.device)
+            state = torch.load(self.checkpoint, weights_only=True, map_location=self.processes.device)
             self.stage.model.load_state_dict(state["model"])
             for name, shadow in self.average.shadow.items():
                 shadow.copy_(state["average"][name])
@@ -209,62 +242,86 @@ class Trainer:
             raise ModelError(f"{self.checkpoint} does not fit this recipe: {error}") from None
         self.step, self.precision = state["step"], state["precision"]
 
-    def advance(self, batch: Any) -> dict[str, float]:
-        """One step of every player on the batch of this step; returns the logged scalars."""
+    def advance(self, batches: Sequence[Any]) -> dict[str, float]:
+        """One step of every player on this process's batches of the step; returns the logged scalars."""
         settings, step = self.settings, self.step
         factor = settings.lr_factor(step)
-        torch.manual_seed(settings.seed * 1_000_003 + step)
         logged: dict[str, float] = {}
         for (player, owned), rates in zip(self.optimizers.items(), self.base_lr, strict=True):
             for optimizer, base in zip(owned, rates, strict=True):
                 for group, lr in zip(optimizer.param_groups, base, strict=True):
                     group["lr"] = lr * factor
-            with torch.autocast(
-                self.accelerator.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"
-            ):
-                losses = self.stage.losses(player, batch, step / settings.steps)
-            self.accelerator.backward(losses["loss"])
-            modules = self.stage.players()[player]
-            trained = [p for m in modules for p in m.parameters() if p.grad is not None]
+            losses = [self._learn(player, *each) for each in zip(self._numbers(), batches, strict=True)]
+            learning = [p for m in self.stage.players()[player] for p in m.parameters() if p.requires_grad]
+            self.processes.add_up(learning)
+            trained = [p for p in learning if p.grad is not None]
             norm = nn.utils.clip_grad_norm_(trained, settings.clip)
             if bool(torch.isfinite(norm)):
                 for optimizer in owned:
                     optimizer.step()
             self.stage.model.zero_grad(set_to_none=True)
-            logged |= {f"{player}/{name}": float(value.detach()) for name, value in losses.items()}
+            logged |= {f"{player}/{name}": value for name, value in self.processes.mean(losses).items()}
             logged[f"{player}/gradient_norm"] = float(norm)
         self.average.update(step)
         self.step += 1
         return logged | {"lr": settings.lr * factor}
 
+    def _numbers(self) -> range:
+        """Of this process's batches of the step."""
+        count = self.settings.batches
+        return range(self.step * count, (self.step + 1) * count)[self.own]
+
+    def _learn(self, player: str, number: int, batch: Any) -> dict[str, Tensor]:
+        """Add a batch's share of the step's gradients; returns its losses."""
+        settings = self.settings
+        _reseed(settings.seed, number)
+        with torch.autocast(self.processes.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+            losses = self.stage.losses(player, batch, self.step / settings.steps)
+        self.processes.backward(losses["loss"] / settings.batches)
+        return losses
+
 
 def train(stage: Stage, settings: LoopSettings, resume: bool = False) -> Path:
     """Run ``stage`` to its last step, then export the averaged weights.
 
+    With several processes every one of them calls this; the first one writes.
+
     Returns:
         ``<out>/weights.safetensors``.
     """
-    settings.out.mkdir(parents=True, exist_ok=True)
     trainer = Trainer(stage, settings)
     if resume:
         trainer.restore()
     elif trainer.checkpoint.exists():
         raise ModelError(f"{trainer.checkpoint} exists: pass --resume to continue it or choose another folder")
+    processes = trainer.processes
     if trainer.precision == "auto":
-        trainer.precision = fastest_precision(trainer.accelerator.device)
+        trainer.precision = processes.agree(fastest_precision(processes.device))
+    if processes.first:
+        _run_and_write(trainer, resume)
+    else:
+        for batch in batches(stage, settings, trainer.step, trainer.own):
+            trainer.advance(batch)
+    processes.wait()
+    return trainer.weights
+
+
+def _run_and_write(trainer: Trainer, resume: bool) -> None:
+    settings = trainer.settings
+    settings.out.mkdir(parents=True, exist_ok=True)
     writer = SummaryWriter(settings.out, purge_step=trainer.step if resume else None)
-    print(f"training in {trainer.precision} on {trainer.accelerator.device}, logs in {settings.out}")
+    print(f"training in {trainer.precision} on {trainer.processes.device}, logs in {settings.out}")
     with _progress() as progress, writer:
         _run(trainer, writer, progress)
     trainer.save()
-    return export_average(trainer)
+    export_average(trainer)
 
 
 def _run(trainer: Trainer, writer: SummaryWriter, progress: Progress) -> None:
     settings = trainer.settings
     bar = progress.add_task("train", total=settings.steps, completed=trainer.step, note="")
     saved = time.monotonic()
-    for batch in batches(trainer.stage, settings, trainer.step):
+    for batch in batches(trainer.stage, settings, trainer.step, trainer.own):
         logged = trainer.advance(batch)
         progress.update(bar, completed=trainer.step, note=_note(logged))
         if trainer.step % settings.log_every == 0:
@@ -276,15 +333,13 @@ def _run(trainer: Trainer, writer: SummaryWriter, progress: Progress) -> None:
             saved = time.monotonic()
 
 
-def export_average(trainer: Trainer) -> Path:
+def export_average(trainer: Trainer) -> None:
     """Write the averaged weights of ``trainer`` as the stage's safetensors file."""
-    path = trainer.settings.out / "weights.safetensors"
     trainer.average.swap()
     try:
-        trainer.stage.export(path)
+        trainer.stage.export(trainer.weights)
     finally:
         trainer.average.swap()
-    return path
 
 
 def _progress() -> Progress:

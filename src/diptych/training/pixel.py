@@ -14,9 +14,10 @@ from torch import Tensor, nn
 from diptych.data.photos import Photos
 from diptych.nn.context import SCANS
 from diptych.nn.model import CodecModel
+from diptych.nn.tradeoff import distortion_weight, squared_error
 from diptych.nn.transforms import Widths
 from diptych.training.loop import LoopSettings, Stage
-from diptych.training.losses import balance, distortion_weight, draw_qualities, squared_error
+from diptych.training.losses import balance, draw_qualities
 
 LARGEST_ZOOM = 1.9
 
@@ -57,12 +58,12 @@ class PixelStage(Stage):
     def players(self) -> Mapping[str, list[nn.Module]]:
         return {"codec": [self.model]}
 
-    def batch(self, seed: int, step: int) -> Tensor:
+    def batch(self, seed: int, number: int) -> Tensor:
         size = self.recipe.crop
-        x = self.photos.crops(seed, step, self.recipe.batch, size)
+        x = self.photos.crops(seed, number, self.recipe.batch, size)
         enlarged = round(self.recipe.batch * self.recipe.zoom)
         if enlarged:
-            part = int(size / np.random.default_rng([seed, step, 3]).uniform(1, LARGEST_ZOOM))
+            part = int(size / np.random.default_rng([seed, number, 3]).uniform(1, LARGEST_ZOOM))
             x[:enlarged] = nn.functional.interpolate(x[:enlarged, :, :part, :part], size, mode="bicubic").clamp(
                 0, 1
             )

@@ -83,9 +83,9 @@ class TaskStage(Stage):
             optimizers.append(torch.optim.AdamW(pretrained, lr=slow, betas=(0.9, 0.98), weight_decay=0.0))
         return optimizers
 
-    def batch(self, seed: int, step: int) -> Batch:
-        random = np.random.default_rng([seed, step])
-        order = sample_order(seed, len(self.epoch), step, self.recipe.batch)
+    def batch(self, seed: int, number: int) -> Batch:
+        random = np.random.default_rng([seed, number])
+        order = sample_order(seed, len(self.epoch), number, self.recipe.batch)
         examples = [self._example(place, random) for place in order]
         return torch.stack([picture for picture, _ in examples]), [target for _, target in examples]
 
