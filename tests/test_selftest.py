@@ -16,6 +16,7 @@ from diptych.cli import app
 from diptych.codec import Codec, load
 from diptych.errors import ModelError
 from diptych.models import save_model
+from diptych.nn import precision
 from diptych.nn.hyperprior import FrozenHyperprior
 from samples import lively_model
 
@@ -60,6 +61,12 @@ def test_all_is_well_where_it_was_made(codec: Codec, golden: Path) -> None:
     assert torch.get_num_threads() == threads
 
 
+@pytest.mark.parametrize("bfloat16", [False, True])
+def test_the_shipped_codec_passes_in_either_precision(bfloat16: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(precision, "bfloat16_pays", lambda: bfloat16)
+    assert [check for check in selftest.run(diptych.load()) if check.problem] == []
+
+
 def test_golden_files_can_be_made_again(codec: Codec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in "ab":
         monkeypatch.setattr(selftest, "GOLDEN", tmp_path / name)
@@ -76,10 +83,10 @@ def test_other_latents_are_noticed(codec: Codec, tampered: Any) -> None:
 @pytest.mark.parametrize("view", ["machine", "human"])
 def test_other_pictures_are_noticed(codec: Codec, tampered: Any, view: str) -> None:
     def change(sample: dict[str, Any]) -> None:
-        sample["views"][view][100] += 0.5
+        sample["views"][view][100] += 1.8
 
     [line] = failures(codec, tampered(change))
-    assert line.startswith(f"FAIL  127 x 95 at quality 50: {view} view: it is off by 0.")
+    assert line.startswith(f"FAIL  127 x 95 at quality 50: {view} view: it is off by 1.")
 
 
 @pytest.mark.parametrize("place", [0, 9, 30, -1])

@@ -30,7 +30,9 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name in ("Codec", "load"):
-        return getattr(import_module("diptych.codec"), name)
-    raise AttributeError(f"module 'diptych' has no attribute '{name}'")
+if not TYPE_CHECKING:  # a type checker is to see the names above, and no others
+
+    def __getattr__(name: str) -> Any:
+        if name in ("Codec", "load"):
+            return getattr(import_module("diptych.codec"), name)
+        raise AttributeError(f"module 'diptych' has no attribute '{name}'")

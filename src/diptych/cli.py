@@ -1,7 +1,7 @@
 """The command ``diptych``: parse, call, print.
 
-Errors are one line on stderr and exit code 1, or 2 where the command itself is wrong; 130 after Ctrl-C. Torch
-is imported only by the commands that run a network.
+Errors are one line on stderr and exit code 1, or 2 where the command itself is wrong; 130 after Ctrl-C (see
+``docs/exit-codes.md``). Torch is imported only by the commands that run a network.
 """
 
 from __future__ import annotations
@@ -11,15 +11,16 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, Literal, cast
 
 import typer
 from typer.core import TyperGroup
 
 import diptych
 from diptych import datasets, tools
+from diptych.ablation.command import ablate
 from diptych.batch import AUTO, Decoding, Encoding
-from diptych.console import Batch, carry_out, complain, described, each, extra, facts_of, say, tell
+from diptych.console import Batch, carry_out, complain, described, each, facts_of, say, tell
 from diptych.errors import DiptychError
 from diptych.files import find_files, plan_jobs
 from diptych.report.command import report
@@ -46,6 +47,8 @@ class _Commands(TyperGroup):
             code = complain(error)
         except typer.TyperException as error:
             code = complain(error.format_message(), error.exit_code)
+        except OSError as error:  # of the terminal, the pipe or the disk behind stdout: files name themselves
+            code = complain(error.strerror or error)
         if standalone_mode:
             sys.exit(code)
         return code
@@ -55,8 +58,8 @@ app = typer.Typer(
     name="diptych",
     cls=_Commands,
     help="One small file, two views: an image codec for machines whose pictures a person can look at.",
+    epilog="Exit codes: 0 done, 1 something failed, 2 the command is wrong, 130 interrupted.",
     invoke_without_command=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
@@ -299,7 +302,7 @@ def info(
 
 @app.command()
 def train(
-    stage: Annotated[str, typer.Argument(metavar="task|pixel|base|human", show_default=False)],
+    stage: Annotated[Literal["task", "pixel", "base", "human"], typer.Argument(metavar="task|pixel|base|human")],
     recipe: Recipe,
     settings: Settings = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue from the last checkpoint.")] = False,
@@ -312,10 +315,9 @@ def train(
       diptych train pixel recipes/pixel.yaml --resume
       diptych train human recipes/human.yaml loop.steps=2000
     """
-    with extra("train"):
-        from diptych.training import run
+    from diptych.training import run
 
-        say(f"wrote {run(stage, recipe, settings or [], resume)}")
+    say(f"wrote {run(stage, recipe, settings or [], resume)}")
 
 
 @app.command()
@@ -327,10 +329,9 @@ def evaluate(recipe: Recipe, settings: Settings = None) -> None:
       diptych evaluate recipes/eval-kodak.yaml
       diptych evaluate recipes/eval-voc.yaml limit=100
     """
-    with extra("eval"):
-        from diptych.evaluation import run
+    from diptych.evaluation import run
 
-        say(f"wrote {run(recipe, settings or [])}")
+    say(f"wrote {run(recipe, settings or [])}")
 
 
 @app.command()
@@ -389,6 +390,7 @@ def selftest() -> None:
 
 app.command()(tools.grid)
 app.command()(tools.lint)
+app.command()(ablate)
 app.command()(report)
 app.command()(datasets.label)
 app.command()(serve)

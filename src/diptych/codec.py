@@ -49,6 +49,8 @@ from diptych.views import Views, dial
 TILE = 1024
 """Side, in pixels, of the tiles of pictures too large for one."""
 
+Picture = Image.Image | NDArray[np.uint8] | Tensor
+"""A PIL image, ``(H, W, 3)`` or ``(H, W)`` pixels, or a ``(3, H, W)`` float tensor in 0..1."""
 
 Refine = Callable[[NDArray[np.float32], NDArray[np.uint8], Header], NDArray[np.float32]]
 """From scaled latents ``(M, h, w)`` of a picture, its pixels ``(H, W, 3)`` and its header to other latents;
@@ -83,7 +85,9 @@ class Codec:
         self.views = views
         self.model_id = frozen.model_id
 
-    def encode(self, image: Any, quality: float = 40, verify: bool = False, refine: Refine | None = None) -> bytes:
+    def encode(
+        self, image: Picture, quality: float = 40, verify: bool = False, refine: Refine | None = None
+    ) -> bytes:
         """Code a picture.
 
         Args:
@@ -146,6 +150,10 @@ class Codec:
         positions = [dial(view) for view in views]
         latents = self.latents(data, region)
         return [Image.fromarray(self._synthesize(latents, position)) for position in positions]
+
+    def synthesize(self, latents: Latents, view: str | float = "machine") -> Image.Image:
+        """One view of :meth:`latents`; several codecs of one model id can share these."""
+        return Image.fromarray(self._synthesize(latents, dial(view)))
 
     def latents(self, data: bytes, region: tuple[int, int, int, int] | None = None) -> Latents:
         """The quantized latents of a file, exact on every machine.
@@ -301,7 +309,7 @@ def load(model: str | Path | None = None, view: str | Path | None = None) -> Cod
     return Codec(frozen, Views(frozen.model.g_s, human))
 
 
-def as_pixels(image: Any) -> NDArray[np.uint8]:
+def as_pixels(image: Picture) -> NDArray[np.uint8]:
     """``(H, W, 3)`` uint8 pixels of a PIL image, uint8 array or float tensor (see :meth:`Codec.encode`).
 
     Raises:

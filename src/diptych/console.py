@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 import typer
 
 from diptych.batch import Outcome, Work, attempt, run
-from diptych.errors import DiptychError
 from diptych.files import Job, read_bytes, remove_stale
 
 
@@ -115,18 +114,6 @@ def _progress(total: int) -> Iterator[Callable[[], None]]:
     with Progress(*columns, console=console, transient=True, redirect_stdout=sys.stdout.isatty()) as progress:
         bar = progress.add_task("", total=total)
         yield lambda: progress.advance(bar)
-
-
-@contextmanager
-def extra(name: str) -> Iterator[None]:
-    """Say which extra is to be installed when one of its packages is missing."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        package = (error.name or "").partition(".")[0]
-        if package in ("", "diptych"):
-            raise
-        raise DiptychError(f"this needs the package '{package}': pip install 'diptych[{name}]'") from None
 
 
 def described(path: Path, as_json: bool, more: Callable[[bytes], Mapping[str, Any]] | None = None) -> str:

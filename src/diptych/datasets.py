@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from diptych.console import extra, say, tell
+from diptych.console import say, tell
+from diptych.extras import extra
 from diptych.files import make_folder, refuse_existing
 
 if TYPE_CHECKING:

@@ -47,8 +47,9 @@ SAMPLES = (
 """Parts of the cat (left, upper, right, lower) and the quality they are coded with."""
 GRID = 8
 """A picture is compared by its averages over GRID x GRID cells."""
-PICTURE_TOLERANCE = 0.25
-"""How far such an average may be off, in levels of 255. Rounding moves single pixels by one level."""
+PICTURE_TOLERANCE = 1.0
+"""How far such an average may be off, in levels of 255: cells of a few pixels differ by up to 0.55 between machines
+that compute in bfloat16 and those that do not, the two views of a picture by 3 and more."""
 SIZE_TOLERANCE = 0.05
 """How far the size of a file written here may be off. JPEG decoders differ, and so may what is encoded."""
 MANY = max(2, os.cpu_count() or 1)

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import ExifTags, Image, ImageOps
 
-from diptych.data.coco import IGNORE, CocoDataset, in_validation, repeated
+from diptych.data.coco import IGNORE, CocoDataset, repeated
+from diptych.data.split import in_validation
 from diptych.errors import PictureError, RecipeError
 from labels import CATEGORIES, compressed, rectangle, uncompressed, write_dataset
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from diptych.errors import ModelError
+from diptych.errors import DiptychError, ModelError
 from diptych.lint import Hint, lint
 
 onnx = pytest.importorskip("onnx")
@@ -81,5 +81,5 @@ def test_unreadable_graphs(tmp_path: Path) -> None:
 
 def test_the_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnx", None)
-    with pytest.raises(ModelError, match="pip install onnx"):
+    with pytest.raises(DiptychError, match=r"pip install 'diptych\[onnx\]'"):
         lint(tmp_path / "net.onnx")

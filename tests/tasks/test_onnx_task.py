@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from diptych.data.coco import CocoDataset
-from diptych.errors import ModelError, RecipeError
+from diptych.errors import DiptychError, ModelError, RecipeError
 from diptych.tasks import feature_distance, load_task
 from diptych.tasks.score import agreement
 
@@ -200,7 +200,7 @@ def test_missing_packages_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     for module in ("diptych.tasks.onnx_task", "diptych.tasks.onnx_graph"):
         monkeypatch.delitem(sys.modules, module, raising=False)
     monkeypatch.setitem(sys.modules, "onnx2torch", None)
-    with pytest.raises(ModelError, match=r"needs the package 'onnx2torch': pip install 'diptych\[onnx\]'"):
+    with pytest.raises(DiptychError, match=r"needs the package 'onnx2torch': pip install 'diptych\[onnx\]'"):
         task(tmp_path, *pyramid())
 
 

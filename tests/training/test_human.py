@@ -75,16 +75,40 @@ def test_impossible_recipes_are_refused(
         run("human", human_recipe(tmp_path, photos, codec_file), [override])
 
 
-def test_balance_ignores_the_scale_of_losses() -> None:
+def test_balance_ignores_the_scale_of_the_adversary() -> None:
     x = torch.randn(4, 5, requires_grad=True)
-    weights = {"a": 3.0, "b": 1.0}
+    (wanted,) = torch.autograd.grad(x.square().sum(), x)
 
     def gradient(factor: float) -> torch.Tensor:
-        losses = {"a": x.square().sum(), "b": factor * x.sin().sum()}
-        (result,) = torch.autograd.grad(balanced(losses, weights, x), x)
+        (result,) = torch.autograd.grad(balanced(x.square().sum(), factor * x.sin().sum(), 0.3, x), x)
         return result
 
-    assert torch.allclose(gradient(1.0), gradient(1000.0), atol=1e-6)
+    assert torch.allclose(gradient(1.0), gradient(1000.0), atol=1e-5)
+    assert float((gradient(1.0) - wanted).norm() / wanted.norm()) == pytest.approx(0.3, rel=1e-4)
+
+
+def test_every_loss_at_once_and_the_checkpoint_that_validation_chose(
+    tmp_path: Path, codec_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for number in range(40):
+        picture(80, 70, seed=number).save(folder / f"{number}.png")
+    machine = Path("src/diptych/weights/task.safetensors").resolve()
+    own = ["split=train", f"machine={machine}", "feature_weight=1", "ssim_weight=1", "grid_weight=0.1"]
+    view = run(
+        "human", human_recipe(tmp_path, folder, codec_file), [*own, "mse_over=crop", "loop.validate_every=1"]
+    )
+    scores = [float(line.split()[-1]) for line in capsys.readouterr().out.splitlines() if "validation" in line]
+    state = torch.load(tmp_path / "out/checkpoint.pt", weights_only=True)
+    assert len(scores) == 4
+    assert state["best"] == pytest.approx(min(scores), abs=1e-4)
+    assert all(torch.isfinite(tensor).all() for tensor in load_file(view).values())
+
+
+def test_features_need_a_machine(tmp_path: Path, photos: Path, codec_file: Path) -> None:
+    with pytest.raises(RecipeError, match="go together"):
+        run("human", human_recipe(tmp_path, photos, codec_file), ["feature_weight=1"])
 
 
 def test_recipe_defaults_are_the_papers() -> None:

@@ -6,13 +6,12 @@ A broken photo or annotation never stops a run: it is left out and named in ``Co
 """
 
 import contextlib
-import hashlib
 import io
 import os
 from collections import defaultdict
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,6 +21,7 @@ from torch import Tensor
 
 from diptych.data.cocofile import ImageEntry, Instance, LabelFile, check_annotation, read_labels, to_instance
 from diptych.data.report import summary
+from diptych.data.split import FRACTION, Split, in_split
 from diptych.data.store import MEMORY, PhotoFile, PhotoStore, Sample, in_parallel, read_pixels, wrong_size
 from diptych.errors import PictureError, RecipeError
 from diptych.files import files_below
@@ -29,14 +29,6 @@ from diptych.images import READS, stored_size
 
 IGNORE = -1
 """Label of a crowd region: neither an example of a class nor of the background."""
-
-Split = Literal["all", "train", "validation"]
-
-
-def in_validation(file_name: str, fraction: float) -> bool:
-    """Whether a photo belongs to the validation part, decided by a hash of its name alone."""
-    digest = hashlib.sha256(file_name.encode(errors="surrogatepass")).digest()
-    return int.from_bytes(digest[:4], "big") < fraction * 2**32
 
 
 class CocoDataset:
@@ -69,7 +61,7 @@ class CocoDataset:
         folder: str | Path,
         labels: str | Path,
         split: Split = "all",
-        validation: float = 0.05,
+        validation: float = FRACTION,
         limit: int | None = None,
         memory: int = MEMORY,
     ) -> None:
@@ -78,7 +70,7 @@ class CocoDataset:
         self.classes = tuple(category.name for category in content.categories)
         self._listed = {os.path.normpath(entry.file_name) for entry in content.images}
         self._problems: list[str] = []
-        self._load([i for i in content.images if _chosen(i.file_name, split, validation)][:limit], memory)
+        self._load([i for i in content.images if in_split(i.file_name, split, validation)][:limit], memory)
         self.ids = [entry.id for entry in self._images]
         self._instances = self._read_instances(content)
 
@@ -248,10 +240,6 @@ def _inspected(file: PhotoFile, decode: bool) -> np.ndarray | PictureError | Non
     except PictureError as error:
         return error
     return None
-
-
-def _chosen(name: str, split: Split, validation: float) -> bool:
-    return split == "all" or in_validation(name, validation) == (split == "validation")
 
 
 def repeated(dataset: CocoDataset, threshold: float, seed: int = 0) -> np.ndarray:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from diptych.data.order import sample_order
 from diptych.data.report import summary
+from diptych.data.split import Split, in_split
 from diptych.data.store import MEMORY, PhotoFile, PhotoStore, Sample
 from diptych.errors import RecipeError
 from diptych.files import files_below
@@ -26,15 +27,17 @@ class Photos:
     Args:
         folder: searched with its subfolders and what links in it lead to, without hidden files.
         limit: use only this many photos, 0 for all.
+        split: ``train`` and ``validation`` divide the photos by name, ``all`` takes every one.
         memory: bytes of decoded photos to keep.
 
     Raises:
         RecipeError: if there is no photo, or none that can be read.
     """
 
-    def __init__(self, folder: Path, limit: int = 0, memory: int = MEMORY) -> None:
+    def __init__(self, folder: Path, limit: int = 0, split: Split = "all", memory: int = MEMORY) -> None:
         self.folder = folder
         self.limit = limit
+        self.split = split
         if not self.paths:
             raise RecipeError(f"no photos under {folder}")
         self._store = PhotoStore([PhotoFile(self._name(path), path) for path in self.paths], memory)
@@ -43,7 +46,7 @@ class Photos:
 
     @cached_property
     def paths(self) -> list[Path]:
-        found = files_below(self.folder, READS)
+        found = [path for path in files_below(self.folder, READS) if in_split(path.name, self.split)]
         return found[: self.limit] if self.limit else found
 
     def __len__(self) -> int:

@@ -4,13 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from diptych.recipes import read_recipe
+
+
+class _Kind(BaseModel):
+    """What tells a recipe for many machines from others; the rest is checked by whom it is for."""
+
+    machines: dict[str, Any] = {}
 
 
 def run(recipe: Path, overrides: Sequence[str] = ()) -> Path:
     """Evaluate by ``recipe``, print a table and write the results.
 
     Args:
-        recipe: YAML file, see :class:`diptych.evaluation.evaluate.Evaluation`.
+        recipe: YAML file of an :class:`~diptych.evaluation.examination.Evaluation`, or, if it names several
+            ``machines``, of a :class:`~diptych.evaluation.transfer.TransferRecipe`.
         overrides: ``key=value`` strings that replace entries of the recipe (``limit=20``).
 
     Returns:
@@ -20,10 +32,13 @@ def run(recipe: Path, overrides: Sequence[str] = ()) -> Path:
         DiptychError: if the recipe, the photos or the weights cannot be used, or the extra ``eval`` is not
             installed.
     """
-    from diptych.errors import DiptychError
+    from diptych.extras import extra
 
-    try:
+    with extra("eval", "evaluation"):
+        if read_recipe(recipe, _Kind, overrides).machines:
+            from diptych.evaluation import transfer
+
+            return transfer.run(recipe, overrides)
         from diptych.evaluation import evaluate
-    except ModuleNotFoundError as error:
-        raise DiptychError(f"evaluation needs '{error.name}': pip install 'diptych[eval]'") from None
-    return evaluate.run(recipe, overrides)
+
+        return evaluate.run(recipe, overrides)

@@ -21,6 +21,7 @@ from PIL import AvifImagePlugin, Image, features
 from diptych.errors import DiptychError
 from diptych.evaluation.pixels import Picture, pixels
 from diptych.evaluation.vvc import VvcAnchor
+from diptych.extras import extra
 
 
 class Anchor(Protocol):
@@ -87,12 +88,8 @@ class PillowAnchor:
             return picture.convert("RGB")
 
     def _loaded(self) -> str:
-        try:
+        with extra("eval", f"the anchor {self.name}"):
             return self.library()
-        except ModuleNotFoundError as error:
-            raise DiptychError(
-                f"the anchor {self.name} needs the package '{error.name}': pip install 'diptych[eval]'"
-            ) from None
 
 
 def _libjpeg() -> str:

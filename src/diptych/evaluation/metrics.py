@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import cache, lru_cache
 
 import numpy as np
 import torch
@@ -10,6 +11,12 @@ from torch import Tensor
 from torchmetrics.functional import image as reference_metrics
 
 from diptych.evaluation.pixels import Picture, high_pass, luma, pixels
+from diptych.tasks import feature_distance
+from diptych.tasks.descriptions import FeaturesDescription
+from diptych.tasks.features import FeaturesTask
+
+FEATURES = "efficientnet_lite1"
+"""Network of :func:`features`: trained on ImageNet, and no codec of the package was trained with it."""
 
 _SSIM_SMALLEST = 11
 _MS_SSIM_SMALLEST = 176
@@ -59,6 +66,48 @@ def sharpness(photo: Picture, decoded: Picture) -> float:
     _check(ours, theirs)
     energy = float((high_pass(luma(ours)) ** 2).mean())
     return float((high_pass(luma(theirs)) ** 2).mean()) / energy if energy > 1e-9 else math.nan
+
+
+def detail(photo: Picture, decoded: Picture) -> float:
+    """How much of the photo's high-passed luma is in the decoded picture's: 1 in the photo, 0 in a full blur.
+
+    The photo's part of the decoded one, ``<decoded, photo> / <photo, photo>``. Unlike :func:`sharpness` it does not
+    rise with a grid, noise or invented texture, which are not the photo's. NaN if the photo has no high
+    frequencies at all.
+    """
+    ours, theirs = pixels(photo), pixels(decoded)
+    _check(ours, theirs)
+    wanted = high_pass(luma(ours))
+    energy = float((wanted**2).mean())
+    return float((wanted * high_pass(luma(theirs))).mean()) / energy if energy > 1e-9 else math.nan
+
+
+def features(photo: Picture, decoded: Picture) -> float:
+    """Distance of the features of :data:`FEATURES` at strides 8, 16 and 32, see
+    :func:`diptych.tasks.feature_distance`: 0 where nothing was lost, 1 where everything was.
+
+    Raises:
+        ModelError: if the network's weights are not installed.
+    """
+    ours, theirs = pixels(photo), pixels(decoded)
+    _check(ours, theirs)
+    return float(feature_distance(_seen_in_photo(ours.tobytes(), ours.shape), _seen(theirs))[0])
+
+
+@cache
+def _network() -> FeaturesTask:
+    return FeaturesTask(FeaturesDescription(kind="features", backbone=FEATURES))
+
+
+@torch.inference_mode()
+def _seen(picture: np.ndarray) -> dict[str, Tensor]:
+    return _network().features(torch.tensor(picture).permute(2, 0, 1)[None].float() / 255)
+
+
+@lru_cache(maxsize=1)
+def _seen_in_photo(data: bytes, shape: tuple[int, ...]) -> dict[str, Tensor]:
+    """Kept for the next variant of the same photo."""
+    return _seen(np.frombuffer(data, np.uint8).reshape(shape))
 
 
 def _tensors(photo: Picture, decoded: Picture) -> tuple[Tensor, Tensor]:

@@ -12,16 +12,18 @@ import numpy as np
 from diptych.evaluation.detection import PictureMatches
 from diptych.evaluation.eye import Eye
 from diptych.evaluation.grid import grid_scores, spectral_scores
-from diptych.evaluation.metrics import ms_ssim, psnr, sharpness, ssim
+from diptych.evaluation.metrics import detail, features, ms_ssim, psnr, sharpness, ssim
 from diptych.evaluation.pixels import Picture
 from diptych.evaluation.variants import CODEC, ORIGINAL, Decoded, Variant
 
-Metric = Literal["psnr", "ssim", "ms_ssim", "sharpness", "grid", "spectral"]
+Metric = Literal["psnr", "ssim", "ms_ssim", "features", "sharpness", "detail", "grid", "spectral"]
 _AGAINST_PHOTO: dict[str, Callable[[Picture, Picture], float]] = {
     "psnr": psnr,
     "ssim": ssim,
     "ms_ssim": ms_ssim,
+    "features": features,
     "sharpness": sharpness,
+    "detail": detail,
 }
 _OF_PICTURE: dict[str, Callable[[Picture], dict[int, float]]] = {
     "grid": grid_scores,

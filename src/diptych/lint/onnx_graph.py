@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diptych.errors import ModelError
+from diptych.extras import extra
 from diptych.lint.upsamplers import Upsampler
 
 _KEEP_CHANNELS = {"BatchNormalization", "Clip", "Identity", "LeakyRelu", "PRelu", "Relu", "Sigmoid", "Tanh"}
@@ -19,12 +20,10 @@ def read_graph(path: Path) -> list[Upsampler]:
     """The upsamplers of an ONNX file whose weights are stored in it.
 
     Raises:
-        ModelError: if it cannot be read, or the package ``onnx`` is missing.
+        DiptychError: if it cannot be read, or the package ``onnx`` is missing.
     """
-    try:
+    with extra("onnx", "an ONNX file"):
         import onnx
-    except ModuleNotFoundError:
-        raise ModelError("ONNX files need the package 'onnx': pip install onnx") from None
     if not path.is_file():
         raise ModelError(f"there is no file {path}")
     try:

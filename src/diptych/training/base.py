@@ -11,9 +11,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from diptych.data.augment import Augmentation, training_example
-from diptych.data.coco import CocoDataset, Split
+from diptych.data.coco import CocoDataset
 from diptych.data.order import sample_order
 from diptych.data.photos import Photos
+from diptych.data.split import Split
 from diptych.models import load_model, save_model
 from diptych.nn.model import CodecModel
 from diptych.nn.tradeoff import distortion_weight, squared_error

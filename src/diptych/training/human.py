@@ -3,43 +3,66 @@
 ::
 
     x ──frozen encoder──> y_hat ──tuned stages──frozen stages──> x_hat
-    └───── the same k random patches of both ─────> MSE + adversarial loss (Le et al., ICIP 2022, section 2)
+    │                                                             │
+    ├───── k random patches of both ──> discriminator ────────────┤    Le et al., ICIP 2022, section 2
+    ├───── error, structure, grid ────────────────────────────────┤
+    └───── features of the frozen machine ────────────────────────┘    so that the machine loses nothing
+
+Every loss but the adversary's enters as the logarithm of a distance per picture: what counts is by how many per
+cent it falls, whatever the quality (a codec per rate, as in the paper, has no need for that).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from diptych.data.photos import Photos
+from diptych.data.split import Split
 from diptych.errors import RecipeError
 from diptych.models import FrozenCodec, load_codec, save_view
 from diptych.nn.discriminator import PatchDiscriminator
+from diptych.tasks import feature_distance, load_task
+from diptych.training.distances import dissimilarity, grid_excess, squared_error
 from diptych.training.loop import LoopSettings, Stage
 from diptych.training.losses import draw_qualities
 from diptych.training.optim import muon_and_adamw
 
+VALIDATION = 64
+"""Most pictures that decide between checkpoints."""
+
 
 class HumanRecipe(BaseModel):
-    """Recipe of the ``human`` stage. Low impact (LI) is the same recipe with a lower learning rate."""
+    """Recipe of the ``human`` stage. With the defaults: the published method, but for its learning rate.
+
+    Low impact (LI) is the same recipe with a lower learning rate. ``mse_weight`` x ln MSE + ``ssim_weight`` x
+    ln(1 - SSIM) + ``feature_weight`` x ln(feature distance) + ``grid_weight`` x (logarithmic excess of the grid),
+    summed over the pictures, is the fidelity; the adversary's gradient is scaled to ``gan_weight`` times its norm.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
     loop: LoopSettings
     photos: Path
+    split: Split = Field(default="all", description="'train' leaves photos out and chooses the checkpoint by them")
     limit: int = Field(default=0, ge=0, description="use only this many photos")
     codec: Path = Field(description="the base codec whose files get a human view")
+    machine: Path | None = Field(default=None, description="whose features are compared: weights or description")
     stages: int = Field(default=2, gt=0, description="how many stages of g_s are tuned, from the latents on")
     batch: int = Field(default=8, gt=0)
     crop: int = Field(default=256, gt=0, multiple_of=64)
     patches: int = Field(default=3, gt=0, description="random patches per picture")
     patch: int = Field(default=64, gt=0, multiple_of=8, description="side of a patch, in pixels")
-    mse_weight: float = Field(default=1.0, ge=0)
+    mse_over: Literal["patches", "crop"] = Field(default="patches", description="where the MSE is taken")
+    mse_weight: float = Field(default=1.0, gt=0)
+    ssim_weight: float = Field(default=0.0, ge=0)
+    feature_weight: float = Field(default=0.0, ge=0, description="needs a machine")
+    grid_weight: float = Field(default=0.0, ge=0)
     gan_weight: float = Field(default=0.1, ge=0, description="0 leaves the adversary out")
     discriminator_lr: float = Field(default=2e-4, gt=0)
 
@@ -93,11 +116,15 @@ class HumanStage(Stage):
         torch.manual_seed(recipe.loop.seed)
         if recipe.patch > recipe.crop:
             raise RecipeError(f"patches of {recipe.patch} pixels do not fit into crops of {recipe.crop}")
+        if bool(recipe.feature_weight) != bool(recipe.machine):
+            raise RecipeError("'feature_weight' and 'machine' go together: one of them is missing")
         self.recipe = recipe
-        self.photos = Photos(recipe.photos, recipe.limit)
+        self.photos = Photos(recipe.photos, recipe.limit, recipe.split)
         print(self.photos.summary())
+        self.kept_back = Photos(recipe.photos, VALIDATION, "validation") if recipe.split == "train" else None
         self.frozen = load_codec(recipe.codec)
         self.model: TunedDecoder = TunedDecoder(self.frozen, recipe.stages)
+        self.machine = load_task(recipe.machine) if recipe.machine else None
 
     def players(self) -> Mapping[str, list[nn.Module]]:
         players: dict[str, list[nn.Module]] = {"decoder": self.model.tuned_stages()}
@@ -112,31 +139,71 @@ class HumanStage(Stage):
         return [torch.optim.AdamW(parameters, lr=self.recipe.discriminator_lr, betas=(0.5, 0.9), weight_decay=0.0)]
 
     def batch(self, seed: int, number: int) -> Batch:
-        recipe = self.recipe
-        device = next(self.model.parameters()).device
-        x = self.photos.crops(seed, number, recipe.batch, recipe.crop)
-        x = x.to(device, memory_format=torch.channels_last)
-        quality = draw_qualities(len(x), device)
-        corners = torch.randint(recipe.crop - recipe.patch + 1, (len(x), recipe.patches, 2))
-        with torch.no_grad():
-            y_hat = self.model.codec.quantized(x, quality)
-        return Batch(x, y_hat, quality, corners)
+        x = self.photos.crops(seed, number, self.recipe.batch, self.recipe.crop)
+        return self._coded(x, draw_qualities(len(x), x.device))
 
     def losses(self, player: str, batch: Batch, progress: float) -> dict[str, Tensor]:
-        real = self._cut(batch.x, batch.corners)
         if player == "discriminator":
             with torch.no_grad():
-                fake = self._cut(self.model.codec.g_s(batch.y_hat, batch.quality).float(), batch.corners)
-            return self._judge(real, fake)
-        fake = self._cut(self.model.codec.g_s(batch.y_hat, batch.quality).float(), batch.corners)
-        mse = (fake - real).square().mean()
-        logged = {"psnr": 10 * torch.log10(1 / mse)}
+                fake = self._cut(self._decode(batch), batch.corners)
+            return self._judge(self._cut(batch.x, batch.corners), fake)
+        x_hat = self._decode(batch)
+        distances = self._distances(batch, x_hat)
+        fidelity = self._fidelity(distances).sum()
+        logged = {name: distance.detach().mean() for name, distance in distances.items()}
         if not self.recipe.gan_weight:
-            return {"loss": self.recipe.mse_weight * mse * 255**2, **logged}
-        adversarial = -self.model.discriminator(fake).float().mean()
-        weights = {"mse": self.recipe.mse_weight, "gan": self.recipe.gan_weight}
-        loss = balanced({"mse": mse, "gan": adversarial}, weights, fake)
+            return {"loss": fidelity, **logged}
+        adversarial = -self.model.discriminator(self._cut(x_hat, batch.corners)).float().mean()
+        loss = balanced(fidelity, adversarial, self.recipe.gan_weight, x_hat)
         return {"loss": loss, "adversarial": adversarial, **logged}
+
+    def validate(self) -> float | None:
+        """Mean fidelity on crops of the photos that were left out, at qualities 10 to 60."""
+        if self.kept_back is None:
+            return None
+        total, count = 0.0, len(self.kept_back)
+        for first in range(0, count, 8):
+            x = self.kept_back.crops(0, first // 8, min(8, count - first), self.recipe.crop)
+            batch = self._coded(x, torch.linspace(10, 60, len(x)))
+            total += float(self._fidelity(self._distances(batch, self._decode(batch))).sum())
+        return total / count
+
+    def _coded(self, x: Tensor, quality: Tensor) -> Batch:
+        recipe, device = self.recipe, next(self.model.parameters()).device
+        x = x.to(device, memory_format=torch.channels_last)
+        corners = torch.randint(recipe.crop - recipe.patch + 1, (len(x), recipe.patches, 2))
+        with torch.no_grad():
+            return Batch(x, self.model.codec.quantized(x, quality.to(device)), quality.to(device), corners)
+
+    def _decode(self, batch: Batch) -> Tensor:
+        return self.model.codec.g_s(batch.y_hat, batch.quality).float()
+
+    def _distances(self, batch: Batch, x_hat: Tensor) -> dict[str, Tensor]:
+        """Those that have a weight, each ``(B,)``."""
+        recipe, x = self.recipe, batch.x
+        if recipe.mse_over == "crop":
+            found = {"mse": squared_error(x, x_hat)}
+        else:
+            errors = squared_error(self._cut(x, batch.corners), self._cut(x_hat, batch.corners))
+            found = {"mse": errors.unflatten(0, (len(x), -1)).mean(1)}
+        if recipe.ssim_weight:
+            found["ssim"] = dissimilarity(x, x_hat)
+        if self.machine is not None:
+            self.machine.to(x.device)
+            with torch.no_grad():
+                wanted = self.machine.features(x)
+            found["feature"] = feature_distance(wanted, self.machine.features(x_hat))
+        if recipe.grid_weight:
+            found["grid"] = grid_excess(x, x_hat)
+        return found
+
+    def _fidelity(self, distances: Mapping[str, Tensor]) -> Tensor:
+        """Weighted sum of logarithms ``(B,)``; the grid's distance is one already."""
+        terms = [
+            getattr(self.recipe, f"{name}_weight") * (value if name == "grid" else value.clamp(min=1e-6).log())
+            for name, value in distances.items()
+        ]
+        return torch.stack(terms).sum(0)
 
     def _judge(self, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
         """Hinge loss of the discriminator (Lim & Ye, 2017)."""
@@ -164,18 +231,19 @@ class HumanStage(Stage):
         save_view(self.model.tuned_layers(), self.frozen.model_id, path, {"stage": "human"})
 
 
-def balanced(losses: Mapping[str, Tensor], weights: Mapping[str, float], output: Tensor) -> Tensor:
-    """A scalar whose gradient at ``output`` mixes the losses' gradients, each of norm one, by ``weights``.
+def balanced(fidelity: Tensor, adversarial: Tensor, weight: float, output: Tensor) -> Tensor:
+    """A scalar whose gradient at ``output`` is that of ``fidelity`` plus the adversary's, scaled to ``weight`` times
+    the norm of the first.
 
-    So the weights mean the same whatever scale the losses have (Defossez et al., EnCodec, section 3.4).
+    So the weight means the same at every rate and however sure of itself the discriminator is (as Defossez et
+    al., EnCodec, section 3.4, balance theirs).
 
     Args:
-        losses: scalars that depend on ``output``.
-        weights: share of each.
+        fidelity, adversarial: scalars that depend on ``output``.
+        weight: norm of the adversary's gradient relative to the other.
         output: what the network to be trained produced.
     """
-    mixed = torch.zeros_like(output)
-    for name, loss in losses.items():
-        (gradient,) = torch.autograd.grad(loss, output, retain_graph=True)
-        mixed += weights[name] / sum(weights.values()) * gradient / gradient.norm().clamp(min=1e-12)
+    (wanted,) = torch.autograd.grad(fidelity, output, retain_graph=True)
+    (pulled,) = torch.autograd.grad(adversarial, output, retain_graph=True)
+    mixed = wanted + weight * wanted.norm() / pulled.norm().clamp(min=1e-12) * pulled
     return (output * mixed.detach()).sum()

@@ -14,6 +14,7 @@ batch's number alone, so the number of processes changes nothing but the order i
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from abc import ABC, abstractmethod
@@ -57,6 +58,7 @@ class LoopSettings(BaseModel):
     checkpoint_minutes: float = Field(default=3.0, ge=0)
     log_every: int = Field(default=20, gt=0)
     pictures_every: int = Field(default=500, gt=0)
+    validate_every: int = Field(default=200, gt=0, description="steps between checkpoints that may be chosen")
 
     def lr_factor(self, step: int) -> float:
         """Warm-up, plateau, linear decay to zero."""
@@ -92,6 +94,13 @@ class Stage(ABC):
     def optimizers(self, player: str, lr: float) -> list[torch.optim.Optimizer]:
         """Optimizers of one player."""
         return muon_and_adamw(self.players()[player], lr)
+
+    def validate(self) -> float | None:
+        """How far the current weights are from good on photos that are not trained on, the lower the better.
+
+        The averaged weights with the lowest value become the run's weights; None: the last ones do.
+        """
+        return None
 
     def pictures(self) -> dict[str, Tensor]:
         """Sample pictures ``(3, H, W)`` in 0..1 for TensorBoard."""
@@ -200,6 +209,7 @@ class Trainer:
         self.average = Average(stage, settings.ema)
         self.precision: str = settings.precision
         self.step = 0
+        self.best = math.inf
 
     @property
     def checkpoint(self) -> Path:
@@ -213,6 +223,7 @@ class Trainer:
         """Replace the checkpoint atomically."""
         state = {
             "step": self.step,
+            "best": self.best,
             "precision": self.precision,
             "model": self.stage.model.state_dict(),
             "average": self.average.shadow,
@@ -240,7 +251,7 @@ class Trainer:
             raise ModelError(f"nothing to resume: {self.checkpoint} does not exist") from None
         except (KeyError, ValueError, RuntimeError) as error:
             raise ModelError(f"{self.checkpoint} does not fit this recipe: {error}") from None
-        self.step, self.precision = state["step"], state["precision"]
+        self.step, self.precision, self.best = state["step"], state["precision"], state["best"]
 
     def advance(self, batches: Sequence[Any]) -> dict[str, float]:
         """One step of every player on this process's batches of the step; returns the logged scalars."""
@@ -313,8 +324,8 @@ def _run_and_write(trainer: Trainer, resume: bool) -> None:
     print(f"training in {trainer.precision} on {trainer.processes.device}, logs in {settings.out}")
     with _progress() as progress, writer:
         _run(trainer, writer, progress)
+    _choose(trainer, writer)
     trainer.save()
-    export_average(trainer)
 
 
 def _run(trainer: Trainer, writer: SummaryWriter, progress: Progress) -> None:
@@ -328,18 +339,33 @@ def _run(trainer: Trainer, writer: SummaryWriter, progress: Progress) -> None:
             _log(writer, progress, trainer, logged)
         if trainer.step % settings.pictures_every == 0:
             _draw(writer, trainer)
+        if trainer.step % settings.validate_every == 0:
+            _choose(trainer, writer)
         if time.monotonic() - saved > 60 * settings.checkpoint_minutes:
             trainer.save()
             saved = time.monotonic()
 
 
-def export_average(trainer: Trainer) -> None:
-    """Write the averaged weights of ``trainer`` as the stage's safetensors file."""
+def _choose(trainer: Trainer, writer: SummaryWriter) -> None:
+    """Write the averaged weights as the stage's safetensors file, unless earlier ones did better in validation."""
     trainer.average.swap()
     try:
-        trainer.stage.export(trainer.weights)
+        score = _validated(trainer)
+        if score is not None:
+            writer.add_scalar("validation", score, trainer.step)
+            print(f"{time.strftime('%H:%M:%S')} step {trainer.step}  validation {score:.4f}", flush=True)
+        if score is None or score < trainer.best:
+            trainer.best = math.inf if score is None else score
+            trainer.stage.export(trainer.weights)
     finally:
         trainer.average.swap()
+
+
+def _validated(trainer: Trainer) -> float | None:
+    _reseed(trainer.settings.seed, 0)
+    enabled = trainer.precision == "bf16"
+    with torch.no_grad(), torch.autocast(trainer.processes.device.type, torch.bfloat16, enabled=enabled):
+        return trainer.stage.validate()
 
 
 def _progress() -> Progress:

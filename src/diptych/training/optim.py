@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -28,7 +29,7 @@ class KernelMuon(torch.optim.Muon):
         super().__init__(views, lr=lr, weight_decay=0.0, momentum=0.95, adjust_lr_fn="match_rms_adamw")
 
     @torch.no_grad()
-    def step(self, closure=None):
+    def step(self, closure: Any = None) -> Any:
         views = self.param_groups[0]["params"]
         for view, kernel in zip(views, self.kernels, strict=True):
             if kernel.grad is not None:

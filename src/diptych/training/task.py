@@ -11,9 +11,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from diptych.data.augment import Augmentation, training_example
-from diptych.data.coco import CocoDataset, Split, repeated
+from diptych.data.coco import CocoDataset, repeated
 from diptych.data.mixing import Example, mosaic, paste
 from diptych.data.order import sample_order
+from diptych.data.split import Split
 from diptych.errors import RecipeError
 from diptych.tasks import load_task
 from diptych.tasks.mask_rcnn import MaskRCNNSettings, MaskRCNNTask

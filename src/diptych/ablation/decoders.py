@@ -1,0 +1,172 @@
+"""How each row turns the base codec's latents into a picture.
+
+::
+
+    .dip ──base codec──> latents ─┬─g_s──────────────> base codec ─┬─> Gaussian filter
+                                  │                                └─> bilateral filter
+                                  ├─g_s, tuned stages──> trained rows, views, their blends
+                                  └─another g_s────────> other upsamplers, another codec's decoder
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import nn
+
+from diptych.ablation.recipe import Bilateral, Gaussian, Row
+from diptych.codec import Codec, Latents
+from diptych.errors import DiptychError, ModelError
+from diptych.files import read_bytes
+from diptych.models import FrozenCodec, load_codec, load_view, read_tensors, write_tensors
+from diptych.nn.transforms import Synthesis, channels_last
+from diptych.nn.upsamplers import Upsampler, replace_upsamplers
+from diptych.views import HUMAN, MACHINE, Views
+
+DECODER_FORMAT = "diptych-decoder-1"
+
+
+class Source(NamedTuple):
+    """What a row's picture is made with, apart from the base codec.
+
+    Attributes:
+        row: the row.
+        weights: its file, if it has one.
+    """
+
+    row: Row
+    weights: Path | None
+
+    @property
+    def key(self) -> str:
+        """Names the row's pictures: equal keys, equal pictures of equal files."""
+        row = self.row
+        filtered = row.filter.model_dump_json() if row.filter else ""
+        weights = hashlib.sha256(read_bytes(self.weights)).hexdigest() if self.weights else ""
+        kind = "decoder" if row.decoder else row.upsampler or "view"
+        return f"{kind} {weights} {self.position:g} {filtered}"
+
+    @property
+    def position(self) -> float:
+        """On the dial between the base codec's ``g_s`` and the row's tuned stages."""
+        if self.weights is None or self.row.decoder or self.row.upsampler:
+            return MACHINE
+        return HUMAN if self.row.blend is None else self.row.blend
+
+    def load(self, base: Codec) -> Decoder:
+        """The decoder.
+
+        Raises:
+            DiptychError: if the file cannot be used with ``base``; the row is named.
+        """
+        try:
+            codec = Codec(base.frozen, self._views(base.frozen)) if self.weights else base
+        except DiptychError as error:
+            raise type(error)(f"row '{self.row.name}': {error}") from None
+        return Decoder(codec, self.position, self.row.filter)
+
+    def _views(self, frozen: FrozenCodec) -> Views:
+        assert self.weights is not None
+        if self.row.decoder:
+            return Views(_foreign(self.weights, frozen), {})
+        if self.row.upsampler:
+            return Views(load_decoder(self.weights, frozen), {})
+        return Views(frozen.model.g_s, load_view(self.weights, frozen))
+
+
+class Decoder(NamedTuple):
+    """A row's decoder.
+
+    Attributes:
+        codec: the base codec with the row's ``g_s``; its files are the base codec's.
+        view: position on its dial.
+        filter: what its picture goes through.
+    """
+
+    codec: Codec
+    view: float
+    filter: Gaussian | Bilateral | None
+
+    def picture(self, latents: Latents) -> Image.Image:
+        """The row's picture of a file, read by any codec of the same model id."""
+        made = self.codec.synthesize(latents, self.view)
+        return filtered(made, self.filter) if self.filter else made
+
+
+class Decoders:
+    """All rows as the views of one codec: what :class:`diptych.evaluation.variants.Codec` asks for.
+
+    Args:
+        base: writes and reads the files.
+        sources: of the rows.
+    """
+
+    def __init__(self, base: Codec, sources: Sequence[Source]) -> None:
+        self._base = base
+        self._rows = {source.row.name: source.load(base) for source in sources}
+        self.model_id = base.model_id
+
+    def encode(self, image: Image.Image, quality: float) -> bytes:
+        return self._base.encode(image, quality)
+
+    def decode_views(self, data: bytes, views: Sequence[str]) -> list[Image.Image]:
+        """The pictures of the rows named; the file is read once."""
+        latents = self._base.latents(data)
+        return [self._rows[name].picture(latents) for name in views]
+
+
+def filtered(picture: Image.Image, settings: Gaussian | Bilateral) -> Image.Image:
+    """``picture`` through a filter that reaches two sigmas far."""
+    from kornia.filters import bilateral_blur, gaussian_blur2d
+
+    side = 2 * math.ceil(2 * settings.sigma) + 1
+    x = torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None].float() / 255
+    window, reach = (side, side), (settings.sigma, settings.sigma)
+    if isinstance(settings, Gaussian):
+        x = gaussian_blur2d(x, window, reach)
+    else:
+        x = bilateral_blur(x, window, settings.contrast / 255, reach)
+    return Image.fromarray((x[0] * 255).round().clamp(0, 255).byte().permute(1, 2, 0).numpy())
+
+
+def save_decoder(g_s: Synthesis, upsampler: Upsampler, model_id: bytes, path: Path) -> None:
+    """Write a whole ``g_s`` with other upsamplers, in float16."""
+    header = {"format": DECODER_FORMAT, "model_id": model_id.hex(), "upsampler": upsampler}
+    write_tensors(path, {name: tensor.half() for name, tensor in g_s.state_dict().items()}, header)
+
+
+def load_decoder(path: Path, frozen: FrozenCodec) -> Synthesis:
+    """Read what :func:`save_decoder` wrote for the codec ``frozen``.
+
+    Raises:
+        ModelError: if it was made for another codec, or is not complete.
+    """
+    tensors, metadata = read_tensors(path, DECODER_FORMAT)
+    if metadata.get("model_id") != frozen.model_id.hex():
+        raise ModelError(f"{path} is a decoder of codec {metadata.get('model_id')}, not {frozen.model_id.hex()}")
+    g_s = Synthesis(frozen.model.widths)
+    try:
+        replace_upsamplers(g_s, metadata["upsampler"])  # type: ignore[arg-type]
+        g_s.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
+    except (KeyError, RuntimeError) as error:
+        raise ModelError(f"{path} is not a complete decoder file: {str(error).splitlines()[0]}") from None
+    return _ready(g_s)
+
+
+def _foreign(path: Path, frozen: FrozenCodec) -> Synthesis:
+    other = load_codec(path).model
+    if other.widths.latent != frozen.model.widths.latent:
+        raise ModelError(f"{path} decodes {other.widths.latent} latents, not {frozen.model.widths.latent}")
+    return _ready(other.g_s)
+
+
+def _ready(g_s: nn.Module) -> Synthesis:
+    assert isinstance(g_s, Synthesis)
+    return channels_last(g_s.eval().requires_grad_(False))

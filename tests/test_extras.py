@@ -1,0 +1,95 @@
+"""Without its extras the package does its everyday work, and says which one each other command needs."""
+
+import json
+import re
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from samples import picture
+
+EXTRAS = ("train", "eval", "onnx", "serve")
+WITHOUT = """
+import json, sys
+
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in blocked:
+            raise ModuleNotFoundError(f"No module named '{name}'", name=name)
+
+blocked, commands = map(json.loads, sys.argv[1:])
+sys.meta_path.insert(0, Missing())
+from diptych.cli import app
+
+codes = []
+for command in commands:
+    try:
+        app(command)
+    except SystemExit as end:
+        codes.append(end.code)
+print(json.dumps(codes))
+"""
+
+
+def modules(extra: str) -> set[str]:
+    """What an extra installs that the package itself does not require."""
+    base, more = set(), set()
+    for requirement in metadata.requires("diptych") or []:
+        name = re.split(r"[^\w.-]", requirement)[0].lower()
+        if f'extra == "{extra}"' in requirement.replace("'", '"'):
+            more.add(name)
+        elif "extra ==" not in requirement:
+            base.add(name)
+    found = metadata.packages_distributions().items()
+    return {module for module, owners in found if {owner.lower() for owner in owners} & (more - base)}
+
+
+def without(missing: set[str], *commands: list[str], folder: Path) -> tuple[list[int], str]:
+    """Exit codes of commands run where modules are missing, and what they said on stderr."""
+    arguments = [json.dumps(sorted(missing)), json.dumps(commands)]
+    ended = subprocess.run([sys.executable, "-c", WITHOUT, *arguments], cwd=folder, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+    return json.loads(ended.stdout.splitlines()[-1]), ended.stderr
+
+
+def test_everyday_work_needs_no_extra(tmp_path: Path, codec_file: Path) -> None:
+    picture(40, 30).save(tmp_path / "photo.png")
+    picture(320, 320).save(tmp_path / "large.png")
+    model = ["--model", str(codec_file)]
+    codes, said = without(
+        set().union(*map(modules, EXTRAS)),
+        ["--help"],
+        ["encode", "photo.png", *model],
+        ["decode", "photo.dip", "-o", "decoded.webp", *model],
+        ["info", "photo.dip"],
+        ["grid", "large.png"],
+        ["lint", str(codec_file)],
+        ["demo", "photo.png", *model],
+        folder=tmp_path,
+    )
+    assert codes == [0] * 7, said
+    assert Image.open(tmp_path / "decoded.webp").size == (40, 30)
+
+
+@pytest.mark.parametrize(
+    ("extra", "command", "beginning"),
+    [
+        ("train", ["train", "pixel", "any.yaml"], "training needs the package "),
+        ("eval", ["evaluate", "any.yaml"], "evaluation needs the package "),
+        ("onnx", ["lint", "any.onnx"], "an ONNX file needs the package 'onnx'"),
+        ("onnx", ["label", ".", "--task", "machine.yaml"], "machine.yaml needs the package "),
+        ("serve", ["serve"], "the server needs the package "),
+    ],
+)
+def test_the_missing_extra_is_named(tmp_path: Path, extra: str, command: list[str], beginning: str) -> None:
+    (tmp_path / "machine.yaml").write_text("kind: onnx\nmodel: net.onnx\ndecode: {kind: none}\n")
+    picture(40, 30).save(tmp_path / "photo.png")
+    codes, said = without(modules(extra), command, folder=tmp_path)
+    assert codes == [1]
+    [line] = said.splitlines()
+    assert line.startswith(f"diptych: error: {beginning}")
+    assert line.endswith(f": pip install 'diptych[{extra}]'")
