@@ -12,6 +12,7 @@ from PIL import Image
 from pydantic import BaseModel
 from torchvision.models import get_model, get_model_weights
 
+from diptych.ablation.recipe import Ablation
 from diptych.codec import load
 from diptych.data import cityscapes, openimages
 from diptych.evaluation.examination import Evaluation
@@ -27,6 +28,7 @@ from samples import picture
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 KINDS: dict[str, type[BaseModel]] = {
+    "ablation": Ablation,
     "task": TaskRecipe,
     "pixel": PixelRecipe,
     "base": BaseRecipe,

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from PIL import ExifTags, Image
 
 from diptych.data.photos import Photos
+from diptych.data.split import Split, in_validation
 from diptych.errors import RecipeError
 
 
@@ -170,3 +171,10 @@ def test_limit_takes_the_first_photos(photos: Photos) -> None:
     assert [path.name for path in limited.paths] == ["0.png", "1.png"]
     numbers = (limited.crops(0, 0, 4, 8)[:, 2, 0, 0] * 255).int().tolist()
     assert sorted(numbers) == [0, 0, 1, 1]
+
+
+def test_too_few_photos_for_two_parts(tmp_path: Path) -> None:
+    Image.new("RGB", (40, 40)).save(tmp_path / "a.png")
+    empty: Split = "train" if in_validation("a.png") else "validation"
+    with pytest.raises(RecipeError, match=f"leave none for '{empty}': set split=all"):
+        Photos(tmp_path, split=empty)

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from diptych.evaluation.metrics import ms_ssim, psnr, sharpness, ssim
+from diptych.evaluation.metrics import detail, features, ms_ssim, psnr, sharpness, ssim
 
 from .pictures import blurred, gridded, textured
 
@@ -76,3 +76,25 @@ def test_sizes_must_agree() -> None:
         psnr(textured(40, 40), textured(41, 40))
     with pytest.raises(ValueError, match="uint8"):
         psnr(np.zeros((4, 4, 3)), np.zeros((4, 4, 3)))
+
+
+def test_detail_is_lost_by_a_blur_and_not_made_by_a_grid_or_noise() -> None:
+    photo = textured()
+    noise = np.random.default_rng(1).normal(0, 12, photo.shape[:2])[:, :, None]
+    noisy = (photo + noise).clip(0, 255).astype(np.uint8)
+    weak, strong = (detail(photo, blurred(photo, radius)) for radius in (0.7, 3))
+    assert 1 > weak > strong > 0
+    assert detail(photo, photo) == 1
+    assert detail(photo, np.full_like(photo, 128)) == pytest.approx(0, abs=1e-9)
+    for spoiled in (gridded(blurred(photo, 3), 4, 40), noisy):
+        assert sharpness(photo, spoiled) > 1
+    assert detail(photo, gridded(blurred(photo, 3), 4, 40)) == pytest.approx(strong, abs=0.05)
+    assert detail(photo, noisy) == pytest.approx(1, abs=0.05)
+    assert math.isnan(detail(np.full_like(photo, 9), photo))
+
+
+def test_features_see_what_is_lost() -> None:
+    photo = textured(130, 97)
+    weak, strong = (features(photo, blurred(photo, radius)) for radius in (0.7, 3))
+    assert 0 == features(photo, photo) < weak < strong < 2
+    assert features(photo[::-1].copy(), photo) > 0

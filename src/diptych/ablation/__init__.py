@@ -32,6 +32,6 @@ def run(recipe: Path, overrides: Sequence[str] = ()) -> list[Path]:
     from diptych.extras import extra
 
     with extra("train,eval", "an ablation"):
-        from diptych.ablation import ablate
+        from diptych.ablation.ablate import run as ablate
 
-        return ablate.run(recipe, overrides)
+        return ablate(recipe, overrides)

@@ -14,9 +14,7 @@ def ablate(
     recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A YAML file.", show_default=False)],
     settings: Annotated[
         list[str] | None,
-        typer.Argument(
-            metavar="KEY=VALUE", help="Settings that replace those of the recipe.", show_default=False
-        ),
+        typer.Argument(metavar="KEY=VALUE", help="Settings that replace those of the recipe.", show_default=False),
     ] = None,
 ) -> None:
     """Compare ways to make a person's picture from one file: train each, measure all on the same bytes.

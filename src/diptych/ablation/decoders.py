@@ -121,6 +121,14 @@ class Decoders:
         latents = self._base.latents(data)
         return [self._rows[name].picture(latents) for name in views]
 
+    def check(self) -> None:
+        """Decode a small file by all rows.
+
+        Raises:
+            DiptychError: if one cannot.
+        """
+        self.decode_views(self.encode(Image.new("RGB", (64, 64)), 50), list(self._rows))
+
 
 def filtered(picture: Image.Image, settings: Gaussian | Bilateral) -> Image.Image:
     """``picture`` through a filter that reaches two sigmas far."""
@@ -130,9 +138,9 @@ def filtered(picture: Image.Image, settings: Gaussian | Bilateral) -> Image.Imag
     x = torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None].float() / 255
     window, reach = (side, side), (settings.sigma, settings.sigma)
     if isinstance(settings, Gaussian):
-        x = gaussian_blur2d(x, window, reach)
+        x = gaussian_blur2d(x, window, reach, border_type="replicate")
     else:
-        x = bilateral_blur(x, window, settings.contrast / 255, reach)
+        x = bilateral_blur(x, window, settings.contrast / 255, reach, border_type="replicate")
     return Image.fromarray((x[0] * 255).round().clamp(0, 255).byte().permute(1, 2, 0).numpy())
 
 

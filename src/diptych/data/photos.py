@@ -39,6 +39,8 @@ class Photos:
         self.limit = limit
         self.split = split
         if not self.paths:
+            if split != "all" and files_below(folder, READS):
+                raise RecipeError(f"so few photos under {folder} leave none for '{split}': set split=all")
             raise RecipeError(f"no photos under {folder}")
         self._store = PhotoStore([PhotoFile(self._name(path), path) for path in self.paths], memory)
         if all(self.pixels(index) is None for index in range(len(self))):

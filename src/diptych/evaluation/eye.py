@@ -33,6 +33,9 @@ class Memory:
         cache: where to keep it.
         task: the machine.
         file: its weights or description.
+
+    Attributes:
+        machine: digest of all that.
     """
 
     def __init__(self, cache: Cache, task: Task, file: Path) -> None:
@@ -48,16 +51,16 @@ class Memory:
             f"torch {torch.__version__}, torchvision {torchvision.__version__}".encode(),
         ):
             known.update(hashlib.sha256(part).digest())
-        self._cache, self._machine = cache, known.digest()
+        self._cache, self.machine = cache, known.digest()
 
     def get(self, picture: bytes) -> list[Detection] | None:
         """What was seen in a picture, named by its digest; None if it was never shown."""
-        data = self._cache.get("seen", self._machine, picture)
+        data = self._cache.get("seen", self.machine, picture)
         return None if data is None else json.loads(data)
 
     def put(self, picture: bytes, seen: list[Detection]) -> None:
         """Remember it."""
-        self._cache.put(json.dumps(seen).encode(), "seen", self._machine, picture)
+        self._cache.put(json.dumps(seen).encode(), "seen", self.machine, picture)
 
 
 class Eye:

@@ -14,8 +14,9 @@ from diptych.evaluation.pixels import Picture, high_pass, luma, pixels
 from diptych.tasks import feature_distance
 from diptych.tasks.descriptions import FeaturesDescription
 from diptych.tasks.features import FeaturesTask
+from diptych.tasks.imagenet import Body
 
-FEATURES = "efficientnet_lite1"
+FEATURES: Body = "efficientnet_lite1"
 """Network of :func:`features`: trained on ImageNet, and no codec of the package was trained with it."""
 
 _SSIM_SMALLEST = 11

@@ -232,8 +232,8 @@ class HumanStage(Stage):
 
 
 def balanced(fidelity: Tensor, adversarial: Tensor, weight: float, output: Tensor) -> Tensor:
-    """A scalar whose gradient at ``output`` is that of ``fidelity`` plus the adversary's, scaled to ``weight`` times
-    the norm of the first.
+    """A scalar whose gradient at ``output`` is that of ``fidelity`` plus the adversary's, scaled to ``weight``
+    times the norm of the first.
 
     So the weight means the same at every rate and however sure of itself the discriminator is (as Defossez et
     al., EnCodec, section 3.4, balance theirs).
