@@ -1,4 +1,4 @@
-"""The grid meter on the sample patches that the paper's authors published, and on this codec's own views beside them.
+"""The grid meter on the sample patches that the paper's authors published, and on this codec's views beside them.
 
     python benchmarks/paper_patches.py ../shared/data/paper-patches --photos ../shared/data/kodak
 

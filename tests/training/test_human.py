@@ -77,14 +77,18 @@ def test_impossible_recipes_are_refused(
 
 def test_balance_ignores_the_scale_of_the_adversary() -> None:
     x = torch.randn(4, 5, requires_grad=True)
-    (wanted,) = torch.autograd.grad(x.square().sum(), x)
+
+    def error() -> torch.Tensor:
+        return x.square().sum()
+
+    (unit,) = torch.autograd.grad(error(), x)
 
     def gradient(factor: float) -> torch.Tensor:
-        (result,) = torch.autograd.grad(balanced(x.square().sum(), factor * x.sin().sum(), 0.3, x), x)
+        (result,) = torch.autograd.grad(balanced(3 * error(), error(), factor * x.sin().sum(), 0.3, x), x)
         return result
 
     assert torch.allclose(gradient(1.0), gradient(1000.0), atol=1e-5)
-    assert float((gradient(1.0) - wanted).norm() / wanted.norm()) == pytest.approx(0.3, rel=1e-4)
+    assert float((gradient(1.0) - 3 * unit).norm() / unit.norm()) == pytest.approx(0.3, rel=1e-4)
 
 
 def test_every_loss_at_once_and_the_checkpoint_that_validation_chose(

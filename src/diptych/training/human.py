@@ -42,7 +42,8 @@ class HumanRecipe(BaseModel):
 
     Low impact (LI) is the same recipe with a lower learning rate. ``mse_weight`` x ln MSE + ``ssim_weight`` x
     ln(1 - SSIM) + ``feature_weight`` x ln(feature distance) + ``grid_weight`` x (logarithmic excess of the grid),
-    summed over the pictures, is the fidelity; the adversary's gradient is scaled to ``gan_weight`` times its norm.
+    summed over the pictures, is the fidelity; the adversary's gradient is scaled to ``gan_weight`` times the norm
+    of the MSE's.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -149,12 +150,12 @@ class HumanStage(Stage):
             return self._judge(self._cut(batch.x, batch.corners), fake)
         x_hat = self._decode(batch)
         distances = self._distances(batch, x_hat)
-        fidelity = self._fidelity(distances).sum()
+        fidelity, error = self._fidelity(distances).sum(), self._fidelity({"mse": distances["mse"]}).sum()
         logged = {name: distance.detach().mean() for name, distance in distances.items()}
         if not self.recipe.gan_weight:
             return {"loss": fidelity, **logged}
         adversarial = -self.model.discriminator(self._cut(x_hat, batch.corners)).float().mean()
-        loss = balanced(fidelity, adversarial, self.recipe.gan_weight, x_hat)
+        loss = balanced(fidelity, error, adversarial, self.recipe.gan_weight, x_hat)
         return {"loss": loss, "adversarial": adversarial, **logged}
 
     def validate(self) -> float | None:
@@ -231,19 +232,21 @@ class HumanStage(Stage):
         save_view(self.model.tuned_layers(), self.frozen.model_id, path, {"stage": "human"})
 
 
-def balanced(fidelity: Tensor, adversarial: Tensor, weight: float, output: Tensor) -> Tensor:
+def balanced(fidelity: Tensor, error: Tensor, adversarial: Tensor, weight: float, output: Tensor) -> Tensor:
     """A scalar whose gradient at ``output`` is that of ``fidelity`` plus the adversary's, scaled to ``weight``
-    times the norm of the first.
+    times the norm of the error's.
 
     So the weight means the same at every rate and however sure of itself the discriminator is (as Defossez et
-    al., EnCodec, section 3.4, balance theirs).
+    al., EnCodec, section 3.4, balance theirs). The error is the yardstick, not the whole fidelity: a network's
+    features have gradients so large and so noisy that a small share of them would drown the error.
 
     Args:
-        fidelity, adversarial: scalars that depend on ``output``.
-        weight: norm of the adversary's gradient relative to the other.
+        fidelity, error, adversarial: scalars that depend on ``output``.
+        weight: norm of the adversary's gradient relative to the error's.
         output: what the network to be trained produced.
     """
-    (wanted,) = torch.autograd.grad(fidelity, output, retain_graph=True)
-    (pulled,) = torch.autograd.grad(adversarial, output, retain_graph=True)
-    mixed = wanted + weight * wanted.norm() / pulled.norm().clamp(min=1e-12) * pulled
+    wanted, yardstick, pulled = (
+        torch.autograd.grad(loss, output, retain_graph=True)[0] for loss in (fidelity, error, adversarial)
+    )
+    mixed = wanted + weight * yardstick.norm() / pulled.norm().clamp(min=1e-12) * pulled
     return (output * mixed.detach()).sum()
