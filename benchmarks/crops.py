@@ -2,8 +2,8 @@
 
     python benchmarks/crops.py ../shared/data/kodak --li runs/human-li/weights.safetensors
 
-One picture per subject in results/crops/: rows are qualities; columns the original, the machine view, low impact (LI),
-the human view, and the machine view through a Gaussian and a bilateral filter, enlarged twice without smoothing.
+One picture per subject in results/crops/: rows are qualities; columns the original, the machine view, low impact
+(LI), the human view, and the machine view through a Gaussian and a bilateral filter, enlarged twice without smoothing.
 """
 
 from __future__ import annotations
