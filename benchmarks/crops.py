@@ -3,7 +3,8 @@
     python benchmarks/crops.py ../shared/data/kodak --li runs/human-li/weights.safetensors
 
 One picture per subject in results/crops/: rows are qualities; columns the original, the machine view, low impact
-(LI), the human view, and the machine view through a Gaussian and a bilateral filter, enlarged twice without smoothing.
+(LI), the human view, and the machine view through a Gaussian and a bilateral filter. All are enlarged twice without
+smoothing.
 """
 
 from __future__ import annotations
