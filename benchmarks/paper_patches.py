@@ -37,7 +37,6 @@ def main() -> None:
     rows = {f"paper: {name}": scores for name, scores in _patches(arguments.patches).items()}
     rows |= _ours(arguments.photos, arguments.quality)
     found = {
-        "format": "diptych-paper-patches-1",
         "provenance": results.provenance(Path(__file__), [], {}) | {"command": f"python {' '.join(sys.argv)}"},
         "natural_95": {stride: natural("phase", stride, 95, tiles=1) for stride in STRIDES},
         "rows": [

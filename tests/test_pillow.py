@@ -22,6 +22,7 @@ MODES = (
     "1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV", "LAB",
     "I;16", "I;16L", "I;16B", "I", "F",
 )  # fmt: skip
+PHOTOS = Path(__file__).parents[2] / "shared/data/voc/val"
 SIZES = ((1, 1), (1, 17), (19, 1), (2, 3), (7, 5), (15, 16), (16, 16), (17, 33), (31, 64), (65, 9), (40, 63))
 
 
@@ -76,6 +77,29 @@ def test_pixels_are_those_of_the_codec(
     opened.use_view(view, codec)
     assert np.array_equal(np.asarray(opened), np.asarray(codec.decode(codec.encode(image, quality), view)))
     assert opened.info == {"quality": round(quality * 100) / 100, "model_id": codec.model_id.hex()}
+
+
+@pytest.mark.skipif(not PHOTOS.is_dir(), reason="needs ../shared/data")
+def test_two_hundred_photos(codec: Codec) -> None:
+    random = np.random.default_rng(0)
+    photos = sorted(PHOTOS.glob("*.jpg"))[:200]
+    assert len(photos) == 200
+    for number, photo in enumerate(photos):
+        width, height = (2 * random.integers(3, 60, 2) + 1).tolist()
+        rgb = Image.open(photo).convert("RGB").crop((0, 0, width, height))
+        mode = MODES[number % len(MODES)]
+        image = of_mode(mode, (width, height)) if mode in ("LAB", "La", "RGBa", "PA") else _converted(rgb, mode)
+        opened = reopened(image, codec, quality=5 + number % 90)
+        opened.use_view("machine", codec)
+        expected = codec.decode(codec.encode(to_rgb(image).image, 5 + number % 90), "machine")
+        assert np.array_equal(np.asarray(opened), np.asarray(expected)), (photo.name, mode)
+
+
+def _converted(rgb: Image.Image, mode: str) -> Image.Image:
+    if not mode.startswith("I;16"):
+        return rgb.convert(mode)
+    values = np.asarray(rgb.convert("L")).astype(np.uint16) * 257
+    return Image.frombytes(mode, rgb.size, values.astype(">u2" if mode == "I;16B" else "<u2").tobytes())
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from diptych.models import save_model
 from diptych.report import chart, sheets
 from diptych.report.examples import example, layer_of
 from diptych.report.make import Made, run
-from diptych.report.sources import Evaluation, Transfer, read
+from diptych.report.sources import Ablation, Evaluation, Transfer, read
 from samples import lively_model, picture
 
 RESULTS = Path(__file__).parents[2] / "results"
@@ -128,6 +128,9 @@ def test_the_results_of_the_repository_can_be_shown(path: Path) -> None:
         assert "format" not in json.loads(path.read_text())
     elif isinstance(found, Transfer):
         assert sheets.of_transfer(found).rows
+    elif isinstance(found, Ablation):
+        table = sheets.of_ablation(found)
+        assert {len(row) for row in table.rows} == {len(table.head)}
     else:
         assert chart.charts(found)
         assert all(sheet.rows for sheet in sheets.of_evaluation(found))

@@ -48,6 +48,7 @@ def run(recipe: Path, overrides: Sequence[str] = ()) -> list[Path]:
     found = {
         "format": FORMAT,
         "provenance": _provenance(recipe, overrides, settings),
+        "model_id": load(settings.codec).model_id.hex(),
         "recipe": settings.model_dump(mode="json", exclude_none=True),
         "features": FEATURES,
         "overlap": examination.eye.overlap,

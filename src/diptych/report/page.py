@@ -20,7 +20,7 @@ from diptych.invention import FULL_SCALE
 from diptych.report import chart, sheets
 from diptych.report.examples import Example
 from diptych.report.sheets import Sheet
-from diptych.report.sources import Source, Transfer
+from diptych.report.sources import Ablation, Source, Transfer
 
 _LOWERED = 2
 """Levels by which headings of the model card sink below those of the page."""
@@ -52,11 +52,12 @@ class Making(NamedTuple):
 
 
 class Section(NamedTuple):
-    """One results file."""
+    """One results file, on how many photos of which folder."""
 
     name: str
     source: Source
     photos: int
+    folder: str
     charts: Sequence[chart.Chart]
     sheets: Sequence[Sheet]
 
@@ -94,9 +95,14 @@ def page(sources: Mapping[str, Source], examples: Sequence[Example], codec: Code
 
 
 def _section(name: str, source: Source) -> Section:
+    if isinstance(source, Ablation):
+        folder = str(source.recipe.get("evaluation", {}).get("photos", "unknown"))
+        return Section(name, source, len(source.photos), folder, [], [sheets.of_ablation(source)])
+    folder = str(source.recipe.get("photos", "unknown"))
     if isinstance(source, Transfer):
-        return Section(name, source, source.photos, [], [sheets.of_transfer(source)])
-    return Section(name, source, len(source.photos.names), chart.charts(source), list(sheets.of_evaluation(source)))
+        return Section(name, source, source.photos, folder, [], [sheets.of_transfer(source)])
+    tables = list(sheets.of_evaluation(source))
+    return Section(name, source, len(source.photos.names), folder, chart.charts(source), tables)
 
 
 def _uri(picture: Image.Image, exact: bool = True) -> str:

@@ -6,7 +6,17 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from diptych.report.sources import BdRate, Comparison, Evaluation, Interval, Needed, Transfer, Variant, titled
+from diptych.report.sources import (
+    Ablation,
+    BdRate,
+    Comparison,
+    Evaluation,
+    Interval,
+    Needed,
+    Transfer,
+    Variant,
+    titled,
+)
 
 METRICS = {
     "bpp": "bits per pixel",
@@ -17,10 +27,13 @@ METRICS = {
     "psnr": "PSNR, dB",
     "ssim": "SSIM",
     "ms_ssim": "MS-SSIM",
+    "features": "distance of features",
     "sharpness": "sharpness",
+    "detail": "detail",
     "grid_2": "grid, stride 2",
     "grid_4": "grid, stride 4",
     "grid_8": "grid, stride 8",
+    "grid_16": "grid, stride 16",
     "spectral_2": "spectral, stride 2",
     "spectral_4": "spectral, stride 4",
     "spectral_8": "spectral, stride 8",
@@ -70,6 +83,23 @@ def of_transfer(found: Transfer) -> Sheet:
         ["", "quality", "bits per pixel", *(f"{name}, {measure}" for name, measure in machines.items())],
         [[*named, *cells] for named, cells in rows.items()],
         "The first row is the score on the originals; 'agreement' is with the machine's own detections there.",
+    )
+
+
+def of_ablation(found: Ablation) -> Sheet:
+    """What every row changes in the base codec's pictures."""
+    columns = _known(row.summary for row in found.rows)
+    rows = [
+        [row.name, *(number(row.summary[m].value, digits(m)) for m in columns)]
+        if row.base
+        else [row.name, *(spread(row.difference[m], f"+{digits(m)}") for m in columns)]
+        for row in found.rows
+    ]
+    return Sheet(
+        "Difference to the base codec, the same files in every row",
+        ["", *map(metric_name, columns)],
+        rows,
+        "Means over the qualities; the base codec's own row holds its figures.",
     )
 
 

@@ -134,10 +134,31 @@ class Transfer(_Part):
     points: list[MachinePoint] = Field(min_length=1)
 
 
-Source = Evaluation | Transfer
-_KINDS: dict[str, type[Evaluation] | type[Transfer]] = {
+class AblationRow(_Part):
+    """One way to decode: statistics, and paired differences to the base codec, by metric."""
+
+    name: str
+    base: bool
+    summary: dict[str, Interval]
+    difference: dict[str, Interval]
+
+
+class Ablation(_Part):
+    """What ``diptych ablate`` wrote."""
+
+    format: Literal["diptych-ablation-1"]
+    provenance: Provenance
+    model_id: str
+    recipe: dict[str, Any]
+    photos: list[str] = Field(min_length=1)
+    rows: list[AblationRow] = Field(min_length=1)
+
+
+Source = Evaluation | Transfer | Ablation
+_KINDS: dict[str, type[Source]] = {
     "diptych-evaluation-1": Evaluation,
     "diptych-transfer-1": Transfer,
+    "diptych-ablation-1": Ablation,
 }
 
 
@@ -156,7 +177,7 @@ def read(path: Path) -> Source | None:
         return None
     kind = _KINDS.get(str(content["format"]))
     if kind is None:
-        raise DiptychError(f"{path} is of the format '{content['format']}', a report shows {' and '.join(_KINDS)}")
+        raise DiptychError(f"{path} is of the format '{content['format']}', a report shows {', '.join(_KINDS)}")
     try:
         return kind.model_validate(content)
     except ValidationError as error:
