@@ -6,7 +6,8 @@ import torch
 
 from diptych.evaluation.grid import grid_score
 from diptych.evaluation.metrics import psnr, ssim
-from diptych.training.distances import dissimilarity, grid_excess, squared_error
+from diptych.nn.tradeoff import squared_error
+from diptych.training.distances import dissimilarity, grid_excess
 from samples import picture
 
 
@@ -24,7 +25,7 @@ def pair() -> tuple[np.ndarray, np.ndarray]:
 def test_error_and_structure_are_the_meters(pair: tuple[np.ndarray, np.ndarray]) -> None:
     photo, decoded = pair
     error = squared_error(tensor(photo), tensor(decoded))
-    assert float(-10 * error.log10()) == pytest.approx(psnr(photo, decoded), abs=1e-3)
+    assert float(10 * (255**2 / error).log10()) == pytest.approx(psnr(photo, decoded), abs=1e-3)
     assert 1 - float(dissimilarity(tensor(photo), tensor(decoded))) == pytest.approx(ssim(photo, decoded), abs=1e-4)
 
 

@@ -27,7 +27,7 @@ from diptych.errors import DiptychError, ModelError
 from diptych.files import read_bytes
 from diptych.models import FrozenCodec, load_codec, load_view, read_tensors, write_tensors
 from diptych.nn.transforms import Synthesis, channels_last
-from diptych.nn.upsamplers import Upsampler, replace_upsamplers
+from diptych.nn.upsamplers import replace_upsamplers
 from diptych.views import HUMAN, MACHINE, Views
 
 DECODER_FORMAT = "diptych-decoder-1"
@@ -144,7 +144,7 @@ def filtered(picture: Image.Image, settings: Gaussian | Bilateral) -> Image.Imag
     return Image.fromarray((x[0] * 255).round().clamp(0, 255).byte().permute(1, 2, 0).numpy())
 
 
-def save_decoder(g_s: Synthesis, upsampler: Upsampler, model_id: bytes, path: Path) -> None:
+def save_decoder(g_s: Synthesis, upsampler: str, model_id: bytes, path: Path) -> None:
     """Write a whole ``g_s`` with other upsamplers, in float16."""
     header = {"format": DECODER_FORMAT, "model_id": model_id.hex(), "upsampler": upsampler}
     write_tensors(path, {name: tensor.half() for name, tensor in g_s.state_dict().items()}, header)
@@ -161,7 +161,7 @@ def load_decoder(path: Path, frozen: FrozenCodec) -> Synthesis:
         raise ModelError(f"{path} is a decoder of codec {metadata.get('model_id')}, not {frozen.model_id.hex()}")
     g_s = Synthesis(frozen.model.widths)
     try:
-        replace_upsamplers(g_s, metadata["upsampler"])  # type: ignore[arg-type]
+        replace_upsamplers(g_s, metadata["upsampler"])
         g_s.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
     except (KeyError, RuntimeError) as error:
         raise ModelError(f"{path} is not a complete decoder file: {str(error).splitlines()[0]}") from None

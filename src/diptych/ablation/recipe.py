@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from diptych.evaluation.examination import Quality, Sampling
 from diptych.nn.upsamplers import Upsampler
 
 KINDS = ("machine", "train", "view", "filter", "decoder")
@@ -88,19 +89,13 @@ class Row(_Settings):
         return re.sub(r"\W+", "-", self.name.lower()).strip("-")
 
 
-class Measuring(_Settings):
+class Measuring(Sampling):
     """On what all rows are measured, and how; see :class:`diptych.evaluation.examination.Evaluation`."""
 
     photos: Path
     labels: Path
     task: Path
-    qualities: list[Annotated[float, Field(ge=0, le=100)]] = Field(min_length=1)
-    limit: int = Field(default=0, ge=0)
-    resamples: int = Field(default=1000, ge=1)
-    seed: int = 0
-    batch: int = Field(default=8, ge=1)
-    workers: int = Field(default=1, ge=1)
-    cache: Path = Path(".diptych-cache")
+    qualities: list[Quality] = Field(min_length=1)
 
 
 class Ablation(_Settings):

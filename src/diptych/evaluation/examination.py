@@ -28,7 +28,29 @@ Quality = Annotated[float, Field(ge=0, le=100)]
 View = Literal["machine", "human"] | Annotated[float, Field(ge=0, le=1)]
 
 
-class Evaluation(BaseModel):
+class Sampling(BaseModel):
+    """How many photos are measured, by how many processes, and how sure the figures are.
+
+    Attributes:
+        limit: use only this many photos; 0 for all.
+        resamples: of the photos, behind every interval.
+        seed: of the resamples.
+        batch: pictures the machine looks at together.
+        workers: processes that share the photos, each with its part of the cores.
+        cache: folder that keeps what took long (anchors' files, what the machine saw) for later.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    limit: int = Field(default=0, ge=0)
+    resamples: int = Field(default=1000, ge=1)
+    seed: int = 0
+    batch: int = Field(default=8, ge=1)
+    workers: int = Field(default=1, ge=1)
+    cache: Path = Path(".diptych-cache")
+
+
+class Evaluation(Sampling):
     """What to measure. Paths are relative to the folder the command runs in.
 
     Attributes:
@@ -44,16 +66,8 @@ class Evaluation(BaseModel):
         metrics: measured on every view.
         anchor_metrics: measured on the anchors' pictures.
         bpp_range: where BD-rates are taken.
-        limit: use only this many photos; 0 for all.
-        resamples: of the photos, behind every interval.
-        seed: of the resamples.
-        batch: pictures the machine looks at together.
-        workers: processes that share the photos, each with its part of the cores.
-        cache: folder that keeps the anchors' files, and what the machine saw, for later evaluations.
         out: results file; curves are drawn beside it.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     photos: Path
     labels: Path | None = None
@@ -67,12 +81,6 @@ class Evaluation(BaseModel):
     metrics: list[Metric] = ["psnr", "ssim", "ms_ssim", "sharpness", "grid", "spectral"]
     anchor_metrics: list[Metric] = ["psnr", "ssim", "ms_ssim"]
     bpp_range: tuple[float, float] = (0.1, 0.8)
-    limit: int = Field(default=0, ge=0)
-    resamples: int = Field(default=1000, ge=1)
-    seed: int = 0
-    batch: int = Field(default=8, ge=1)
-    workers: int = Field(default=1, ge=1)
-    cache: Path = Path(".diptych-cache")
     out: Path
 
     @field_validator("anchors", "matched")

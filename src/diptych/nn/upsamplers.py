@@ -71,9 +71,13 @@ class ShuffleConv(nn.Conv2d):
 _KINDS: dict[str, type[ResizeConv] | type[ShuffleConv]] = {"resize": ResizeConv, "shuffle": ShuffleConv}
 
 
-def replace_upsamplers(network: nn.Module, kind: Upsampler) -> None:
+def replace_upsamplers(network: nn.Module, kind: str) -> None:
     """Put upsamplers of another kind, initialized from them, in place of all transposed convolutions of
-    ``network``."""
+    ``network``.
+
+    Raises:
+        KeyError: if there is no such kind.
+    """
     for parent in list(network.modules()):
         for name, child in list(parent.named_children()):
             if isinstance(child, nn.ConvTranspose2d):

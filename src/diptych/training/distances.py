@@ -19,11 +19,6 @@ from diptych.evaluation.pixels import REACH, SIGMA
 _LUMA = (0.299, 0.587, 0.114)
 
 
-def squared_error(x: Tensor, x_hat: Tensor) -> Tensor:
-    """Mean squared error ``(B,)``."""
-    return (x - x_hat).square().flatten(1).mean(1)
-
-
 def dissimilarity(x: Tensor, x_hat: Tensor) -> Tensor:
     """One minus SSIM ``(B,)``, with the window of :func:`diptych.evaluation.metrics.ssim`."""
     similarity = structural_similarity_index_measure(x_hat, x, data_range=1.0, reduction="none")

@@ -27,8 +27,9 @@ from diptych.data.split import Split
 from diptych.errors import RecipeError
 from diptych.models import FrozenCodec, load_codec, save_view
 from diptych.nn.discriminator import PatchDiscriminator
+from diptych.nn.tradeoff import squared_error
 from diptych.tasks import feature_distance, load_task
-from diptych.training.distances import dissimilarity, grid_excess, squared_error
+from diptych.training.distances import dissimilarity, grid_excess
 from diptych.training.loop import LoopSettings, Stage
 from diptych.training.losses import draw_qualities
 from diptych.training.optim import muon_and_adamw
