@@ -5,7 +5,9 @@ import pytest
 import torch
 
 from diptych.data.coco import CocoDataset
+from diptych.tasks.fcos import FcosSettings, FcosTask
 from diptych.tasks.mask_rcnn import MaskRCNNSettings, MaskRCNNTask
+from diptych.tasks.own import OwnTask
 from labels import rectangle, write_dataset
 from samples import picture
 
@@ -19,6 +21,7 @@ SMALL = MaskRCNNSettings(
     proposals=20,
     samples=8,
 )
+SMALL_FCOS = FcosSettings(classes=("square", "round"), size=64, channels=32, convolutions=1)
 
 
 @pytest.fixture(scope="session")
@@ -40,3 +43,19 @@ def machine() -> MaskRCNNTask:
     """Untrained and frozen."""
     torch.manual_seed(0)
     return MaskRCNNTask(SMALL).requires_grad_(False)
+
+
+@pytest.fixture
+def boxer() -> FcosTask:
+    """A machine without masks, untrained but for a bias, without which it would find nothing, and frozen."""
+    torch.manual_seed(0)
+    task = FcosTask(SMALL_FCOS).requires_grad_(False)
+    torch.nn.init.zeros_(task.net.head.classification_head.cls_logits.bias)
+    return task
+
+
+@pytest.fixture(params=["machine", "boxer"])
+def own(request: pytest.FixtureRequest) -> OwnTask:
+    """Each of the package's own detectors."""
+    found: OwnTask = request.getfixturevalue(request.param)
+    return found

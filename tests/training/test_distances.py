@@ -29,7 +29,7 @@ def test_error_and_structure_are_the_meters(pair: tuple[np.ndarray, np.ndarray])
     assert 1 - float(dissimilarity(tensor(photo), tensor(decoded))) == pytest.approx(ssim(photo, decoded), abs=1e-4)
 
 
-@pytest.mark.parametrize("stride", [2, 4, 8])
+@pytest.mark.parametrize("stride", [2, 4, 8, 16])
 def test_a_grid_is_far_and_noise_is_near(stride: int) -> None:
     random = np.random.default_rng(stride)
     flat = np.full((176, 176, 3), 128.0)

@@ -99,7 +99,7 @@ def test_every_loss_at_once_and_the_checkpoint_that_validation_chose(
     for number in range(40):
         picture(80, 70, seed=number).save(folder / f"{number}.png")
     machine = Path("src/diptych/weights/task.safetensors").resolve()
-    own = ["split=train", f"machine={machine}", "feature_weight=1", "ssim_weight=1", "grid_weight=0.1"]
+    own = ["split=train", f"machines=[{machine}]", "feature_weight=1", "ssim_weight=1", "grid_weight=0.1"]
     view = run(
         "human", human_recipe(tmp_path, folder, codec_file), [*own, "mse_over=crop", "loop.validate_every=1"]
     )

@@ -50,6 +50,17 @@ def test_a_trained_machine_works_and_a_resumed_one_equals_it(tmp_path: Path, pho
     assert all(torch.equal(resumed[name], expected[name]) for name in expected)
 
 
+def test_a_detector_of_boxes_is_trained_and_trained_on(tmp_path: Path, photos: Path) -> None:
+    recipe = task_recipe(tmp_path, photos)
+    own = ["architecture=fcos", "loop.steps=1"]
+    first = run("task", recipe, own)
+    assert load_task(first).KIND == "fcos"
+    again = [f"start={first}", "size=96", f"loop.out={tmp_path / 'again'}"]
+    assert load_task(run("task", recipe, [*own, *again])).settings.size == 96
+    with pytest.raises(RecipeError, match="no mask_rcnn for the classes"):
+        run("task", recipe, again)
+
+
 def test_batches_depend_on_seed_and_step_alone(tmp_path: Path, photos: Path) -> None:
     one, _ = build("task", task_recipe(tmp_path, photos), [])
     other, _ = build("task", task_recipe(tmp_path, photos), [])

@@ -68,8 +68,8 @@ class TrainedRow:
         """All that the row's weights depend on but code and photos."""
         found = self._recipe.model_dump(mode="json")
         found["loop"] = {key: value for key, value in found["loop"].items() if key not in _CHANGES_NOTHING}
-        used = {name: getattr(self._recipe, name) for name in ("codec", "machine")}
-        hashes = {name: hashlib.sha256(read_bytes(path)).hexdigest() for name, path in used.items() if path}
+        used = (self._recipe.codec, *self._recipe.machines)
+        hashes = {str(path): hashlib.sha256(read_bytes(path)).hexdigest() for path in used}
         return {"recipe": found, "upsampler": self.row.upsampler, "files": hashes}
 
     @property

@@ -1,13 +1,13 @@
 """The machines a codec is trained for and measured with, behind one protocol.
 
-load_task("task.safetensors")  the package's own Mask R-CNN
+load_task("task.safetensors")  one of the package's own: Mask R-CNN or FCOS
 load_task("mine.yaml")         the user's: kind torchvision, onnx or features (see ``descriptions``)
 """
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -17,6 +17,9 @@ from diptych.data.coco import CocoDataset
 from diptych.errors import ModelError
 from diptych.extras import extra
 from diptych.tasks.descriptions import read_description
+
+if TYPE_CHECKING:
+    from diptych.tasks.own import OwnTask
 
 
 class Machine(Protocol):
@@ -94,9 +97,10 @@ def load_task(path: str | Path) -> Any:
 
 
 def _load_own(path: Path) -> Any:
+    from diptych.tasks.fcos import FcosTask
     from diptych.tasks.mask_rcnn import MaskRCNNTask
 
-    kinds = {MaskRCNNTask.KIND: MaskRCNNTask}
+    kinds: dict[str, type[OwnTask]] = {kind.KIND: kind for kind in (MaskRCNNTask, FcosTask)}
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}

@@ -13,7 +13,8 @@ from torch import Tensor
 from torch.nn.functional import conv2d, pad
 from torchmetrics.functional.image import structural_similarity_index_measure
 
-from diptych.evaluation.grid import BORDER, ROUNDING, STRIDES
+from diptych.evaluation.grid import BORDER, ROUNDING
+from diptych.evaluation.natural import STRIDES
 from diptych.evaluation.pixels import REACH, SIGMA
 
 _LUMA = (0.299, 0.587, 0.114)

@@ -6,7 +6,7 @@
     │                                                             │
     ├───── k random patches of both ──> discriminator ────────────┤    Le et al., ICIP 2022, section 2
     ├───── error, structure, grid ────────────────────────────────┤
-    └───── features of the frozen machine ────────────────────────┘    so that the machine loses nothing
+    └───── features of frozen machines ───────────────────────────┘    so that machines lose nothing
 
 Every loss but the adversary's enters as the logarithm of a distance per picture: what counts is by how many per
 cent it falls, whatever the quality (a codec per rate, as in the paper, has no need for that).
@@ -28,7 +28,7 @@ from diptych.errors import RecipeError
 from diptych.models import FrozenCodec, load_codec, save_view
 from diptych.nn.discriminator import PatchDiscriminator
 from diptych.nn.tradeoff import squared_error
-from diptych.tasks import feature_distance, load_task
+from diptych.tasks import Machine, feature_distance, load_task
 from diptych.training.distances import dissimilarity, grid_excess
 from diptych.training.loop import LoopSettings, Stage
 from diptych.training.losses import draw_qualities
@@ -36,15 +36,17 @@ from diptych.training.optim import muon_and_adamw
 
 VALIDATION = 64
 """Most pictures that decide between checkpoints."""
+SMALLEST = 1e-6
+"""Distances below it are as good as none; their logarithms would run away."""
 
 
 class HumanRecipe(BaseModel):
     """Recipe of the ``human`` stage. With the defaults: the published method, but for its learning rate.
 
     Low impact (LI) is the same recipe with a lower learning rate. ``mse_weight`` x ln MSE + ``ssim_weight`` x
-    ln(1 - SSIM) + ``feature_weight`` x ln(feature distance) + ``grid_weight`` x (logarithmic excess of the grid),
-    summed over the pictures, is the fidelity; the adversary's gradient is scaled to ``gan_weight`` times the norm
-    of the MSE's.
+    ln(1 - SSIM) + ``feature_weight`` x (mean over the machines of ln(feature distance)) + ``grid_weight`` x
+    (logarithmic excess of the grid), summed over the pictures, is the fidelity; the adversary's gradient is scaled
+    to ``gan_weight`` times the norm of the MSE's.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -54,7 +56,7 @@ class HumanRecipe(BaseModel):
     split: Split = Field(default="all", description="'train' leaves photos out and chooses the checkpoint by them")
     limit: int = Field(default=0, ge=0, description="use only this many photos")
     codec: Path = Field(description="the base codec whose files get a human view")
-    machine: Path | None = Field(default=None, description="whose features are compared: weights or description")
+    machines: list[Path] = Field(default=[], description="whose features are compared: weights or descriptions")
     stages: int = Field(default=2, gt=0, description="how many stages of g_s are tuned, from the latents on")
     batch: int = Field(default=8, gt=0)
     crop: int = Field(default=256, gt=0, multiple_of=64)
@@ -63,7 +65,7 @@ class HumanRecipe(BaseModel):
     mse_over: Literal["patches", "crop"] = Field(default="patches", description="where the MSE is taken")
     mse_weight: float = Field(default=1.0, gt=0)
     ssim_weight: float = Field(default=0.0, ge=0)
-    feature_weight: float = Field(default=0.0, ge=0, description="needs a machine")
+    feature_weight: float = Field(default=0.0, ge=0, description="of the machines' mean; needs machines")
     grid_weight: float = Field(default=0.0, ge=0)
     gan_weight: float = Field(default=0.1, ge=0, description="0 leaves the adversary out")
     discriminator_lr: float = Field(default=2e-4, gt=0)
@@ -118,15 +120,15 @@ class HumanStage(Stage):
         torch.manual_seed(recipe.loop.seed)
         if recipe.patch > recipe.crop:
             raise RecipeError(f"patches of {recipe.patch} pixels do not fit into crops of {recipe.crop}")
-        if bool(recipe.feature_weight) != bool(recipe.machine):
-            raise RecipeError("'feature_weight' and 'machine' go together: one of them is missing")
+        if bool(recipe.feature_weight) != bool(recipe.machines):
+            raise RecipeError("'feature_weight' and 'machines' go together: one of them is missing")
         self.recipe = recipe
         self.photos = Photos(recipe.photos, recipe.limit, recipe.split)
         print(self.photos.summary())
         self.kept_back = Photos(recipe.photos, VALIDATION, "validation") if recipe.split == "train" else None
         self.frozen = load_codec(recipe.codec)
         self.model: TunedDecoder = TunedDecoder(self.frozen, recipe.stages)
-        self.machine = load_task(recipe.machine) if recipe.machine else None
+        self.machines = [load_task(path) for path in recipe.machines]
 
     def players(self) -> Mapping[str, list[nn.Module]]:
         players: dict[str, list[nn.Module]] = {"decoder": self.model.tuned_stages()}
@@ -190,19 +192,22 @@ class HumanStage(Stage):
             found = {"mse": errors.unflatten(0, (len(x), -1)).mean(1)}
         if recipe.ssim_weight:
             found["ssim"] = dissimilarity(x, x_hat)
-        if self.machine is not None:
-            self.machine.to(x.device)
-            with torch.no_grad():
-                wanted = self.machine.features(x)
-            found["feature"] = feature_distance(wanted, self.machine.features(x_hat))
+        if self.machines:
+            seen = torch.stack([self._seen_by(machine.to(x.device), x, x_hat) for machine in self.machines])
+            found["feature"] = seen.clamp(min=SMALLEST).log().mean(0).exp()
         if recipe.grid_weight:
             found["grid"] = grid_excess(x, x_hat)
         return found
 
+    def _seen_by(self, machine: Machine, x: Tensor, x_hat: Tensor) -> Tensor:
+        with torch.no_grad():
+            wanted = machine.features(x)
+        return feature_distance(wanted, machine.features(x_hat))
+
     def _fidelity(self, distances: Mapping[str, Tensor]) -> Tensor:
         """Weighted sum of logarithms ``(B,)``; the grid's distance is one already."""
         terms = [
-            getattr(self.recipe, f"{name}_weight") * (value if name == "grid" else value.clamp(min=1e-6).log())
+            getattr(self.recipe, f"{name}_weight") * (value if name == "grid" else value.clamp(min=SMALLEST).log())
             for name, value in distances.items()
         ]
         return torch.stack(terms).sum(0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -17,7 +18,9 @@ from diptych.data.order import sample_order
 from diptych.data.split import Split
 from diptych.errors import RecipeError
 from diptych.tasks import load_task
+from diptych.tasks.fcos import FcosSettings, FcosTask
 from diptych.tasks.mask_rcnn import MaskRCNNSettings, MaskRCNNTask
+from diptych.tasks.own import OwnTask
 from diptych.training.loop import LoopSettings, Stage
 from diptych.training.optim import muon_and_adamw
 
@@ -30,6 +33,9 @@ class TaskRecipe(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     loop: LoopSettings
+    architecture: Literal["mask_rcnn", "fcos"] = Field(
+        default="mask_rcnn", description="instances with masks, or boxes alone by another kind of detector"
+    )
     photos: Path
     labels: Path
     split: Split = Field(default="all", description="'train' leaves the validation part of the photos out")
@@ -56,9 +62,9 @@ class TaskRecipe(BaseModel):
 
 
 class TaskStage(Stage):
-    """Supervised training of Mask R-CNN on COCO-format labels."""
+    """Supervised training of a detector on COCO-format labels."""
 
-    model: MaskRCNNTask
+    model: OwnTask
 
     def __init__(self, recipe: TaskRecipe) -> None:
         torch.manual_seed(recipe.loop.seed)
@@ -105,19 +111,21 @@ class TaskStage(Stage):
     def _view(self, place: int, how: Augmentation, random: np.random.Generator) -> Example:
         return training_example(self.data, int(self.epoch[place]), how, random)
 
-    def _network(self) -> MaskRCNNTask:
-        recipe = self.recipe
-        settings = MaskRCNNSettings(classes=self.data.classes, size=recipe.size)
+    def _network(self) -> OwnTask:
+        recipe, classes = self.recipe, self.data.classes
         if recipe.start is None:
-            network = MaskRCNNTask(settings)
+            network: OwnTask
+            if recipe.architecture == "fcos":
+                network = FcosTask(FcosSettings(classes=classes, size=recipe.size))
+            else:
+                network = MaskRCNNTask(MaskRCNNSettings(classes=classes, size=recipe.size))
             if recipe.imagenet:
                 network.backbone.load_imagenet()
             return network
         network = load_task(recipe.start)
-        if not isinstance(network, MaskRCNNTask) or network.classes != self.data.classes:
-            raise RecipeError(f"{recipe.start} is no Mask R-CNN for the classes of {recipe.labels}")
-        network.net.transform.min_size, network.net.transform.max_size = (recipe.size,), recipe.size
-        network.settings = network.settings.model_copy(update={"size": recipe.size})
+        if getattr(network, "KIND", None) != recipe.architecture or network.classes != classes:
+            raise RecipeError(f"{recipe.start} is no {recipe.architecture} for the classes of {recipe.labels}")
+        network.resize(recipe.size)
         return network.requires_grad_(True)
 
     def losses(self, player: str, batch: Batch, progress: float) -> dict[str, Tensor]:
