@@ -139,7 +139,7 @@ class Transfer:
     ) -> None:
         known = memories or {}
         self._measures = {
-            name: _measure(machine, dataset, batch, known.get(name)) for name, machine in machines.items()
+            name: measure_of(machine, dataset, batch, known.get(name)) for name, machine in machines.items()
         }
         self._bpp: dict[Variant, list[float]] = defaultdict(list)
 
@@ -291,7 +291,12 @@ def _photos(settings: TransferRecipe) -> tuple[list[tuple[int, np.ndarray]], Coc
     return photos, dataset
 
 
-def _measure(machine: Task, dataset: CocoDataset | None, batch: int, memory: Memory | None) -> Measure:
+def measure_of(machine: Task, dataset: CocoDataset | None, batch: int, memory: Memory | None) -> Measure:
+    """AP50 against labels that know one of the machine's classes, by name; else agreement with itself.
+
+    Raises:
+        RecipeError: the machine does not detect anything.
+    """
     overlap = overlap_of(machine)
     if dataset is not None and set(machine.classes) & set(dataset.classes):
         return Labelled(Eye(machine, dataset.truth(), overlap, batch, memory))
