@@ -3,7 +3,8 @@
     python benchmarks/codecs.py one=runs/one-machine/weights.safetensors \\
         two=runs/two-machines/weights.safetensors --machine own=src/diptych/weights/task.safetensors \\
         --machine fcos=weights/fcos.safetensors --machine fastestdet=recipes/machines/fastestdet.yaml \\
-        --photos ../shared/data/voc/val --labels ../shared/data/voc/val.json --limit 200 --out results/two-machines.json
+        --photos ../shared/data/voc/val --labels ../shared/data/voc/val.json --limit 200 \\
+        --out results/two-machines.json
 
 Every photo is coded by every codec in real files and shown to every machine, in the machine view. A machine is
 scored by AP50 where the labels know its classes, else by how far it agrees with what it sees in the originals. The

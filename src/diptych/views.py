@@ -1,6 +1,6 @@
 """Views: which layers of ``g_s`` a person's picture is made with, and the dial between machine and human.
 
-The machine view is the codec's own ``g_s``. The human view replaces the first stages' weights by tuned ones.
+The machine view is the codec's own ``g_s``. The human view has tuned weights for some or all of its stages.
 A dial between 0 (machine) and 1 (human) interpolates the weights (as ESRGAN does between its two generators);
 only tuned layers differ, so only they are blended.
 """

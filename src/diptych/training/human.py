@@ -1,4 +1,4 @@
-"""Stage ``human``: the decoder's first stages finetuned with a PatchGAN, every bitstream unchanged.
+"""Stage ``human``: the decoder's first stages, or all, finetuned with a PatchGAN, every bitstream unchanged.
 
 ::
 
