@@ -110,9 +110,35 @@ def test_every_loss_at_once_and_the_checkpoint_that_validation_chose(
     assert all(torch.isfinite(tensor).all() for tensor in load_file(view).values())
 
 
-def test_features_need_a_machine(tmp_path: Path, photos: Path, codec_file: Path) -> None:
+@pytest.mark.parametrize("weight", ["feature_weight=1", "task_weight=1"])
+def test_what_machines_see_needs_machines_and_labels(
+    tmp_path: Path, photos: Path, codec_file: Path, weight: str
+) -> None:
     with pytest.raises(RecipeError, match="go together"):
-        run("human", human_recipe(tmp_path, photos, codec_file), ["feature_weight=1"])
+        run("human", human_recipe(tmp_path, photos, codec_file), [weight])
+
+
+def test_the_losses_of_machines_count(
+    tmp_path: Path, photos: Path, codec_file: Path, machine_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = human_recipe(tmp_path, photos, codec_file)
+    own = [f"labels={photos / 'labels.json'}", f"machines=[{machine_file}]", "feature_weight=1", "loop.log_every=1"]
+    without = load_file(run("human", recipe, own[1:]))
+    with_them = load_file(run("human", recipe, [*own, "task_weight=5", f"loop.out={tmp_path / 'with'}"]))
+    assert "decoder/task" in capsys.readouterr().out
+    assert without.keys() == with_them.keys()
+    assert any(not torch.equal(without[name], with_them[name]) for name in without)
+
+
+def test_training_goes_on_from_a_view(tmp_path: Path, photos: Path, codec_file: Path) -> None:
+    recipe = human_recipe(tmp_path, photos, codec_file)
+    first = run("human", recipe, ["stages=3"])
+    on = [f"start={first}", f"loop.out={tmp_path / 'again'}"]
+    with pytest.raises(RecipeError, match="which is not tuned: set 'stages' higher"):
+        run("human", recipe, [*on, "stages=2"])
+    again = run("human", recipe, [*on, "stages=3", "loop.steps=1", "loop.lr=1e-9"])
+    for name, value in load_file(again).items():
+        assert torch.allclose(value, load_file(first)[name], atol=1e-3), name
 
 
 def test_recipe_defaults_are_the_papers() -> None:

@@ -68,8 +68,9 @@ class TrainedRow:
         """All that the row's weights depend on but code and photos."""
         found = self._recipe.model_dump(mode="json")
         found["loop"] = {key: value for key, value in found["loop"].items() if key not in _CHANGES_NOTHING}
-        used = (self._recipe.codec, *self._recipe.machines)
-        hashes = {str(path): hashlib.sha256(read_bytes(path)).hexdigest() for path in used}
+        recipe = self._recipe
+        used = (recipe.codec, recipe.start, recipe.labels, *recipe.machines)
+        hashes = {str(path): hashlib.sha256(read_bytes(path)).hexdigest() for path in used if path}
         return {"recipe": found, "upsampler": self.row.upsampler, "files": hashes}
 
     @property

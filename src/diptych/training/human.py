@@ -6,7 +6,7 @@
     │                                                             │
     ├───── k random patches of both ──> discriminator ────────────┤    Le et al., ICIP 2022, section 2
     ├───── error, structure, grid ────────────────────────────────┤
-    └───── features of frozen machines ───────────────────────────┘    so that machines lose nothing
+    └───── features and losses of frozen machines ────────────────┘    so that machines lose nothing
 
 Every loss but the adversary's enters as the logarithm of a distance per picture: what counts is by how many per
 cent it falls, whatever the quality (a codec per rate, as in the paper, has no need for that).
@@ -16,19 +16,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
+import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
+from diptych.data.augment import Augmentation, training_example
+from diptych.data.coco import CocoDataset
+from diptych.data.order import sample_order
 from diptych.data.photos import Photos
 from diptych.data.split import Split
 from diptych.errors import RecipeError
-from diptych.models import FrozenCodec, load_codec, save_view
+from diptych.models import FrozenCodec, load_codec, load_view, save_view
 from diptych.nn.discriminator import PatchDiscriminator
 from diptych.nn.tradeoff import squared_error
-from diptych.tasks import Machine, feature_distance, load_task
+from diptych.tasks import feature_distance, load_task
+from diptych.tasks.score import label_map, relabelled
 from diptych.training.distances import dissimilarity, grid_excess
 from diptych.training.loop import LoopSettings, Stage
 from diptych.training.losses import draw_qualities
@@ -44,37 +49,44 @@ class HumanRecipe(BaseModel):
     """Recipe of the ``human`` stage. With the defaults: the published method, but for its learning rate.
 
     Low impact (LI) is the same recipe with a lower learning rate. ``mse_weight`` x ln MSE + ``ssim_weight`` x
-    ln(1 - SSIM) + ``feature_weight`` x (mean over the machines of ln(feature distance)) + ``grid_weight`` x
-    (logarithmic excess of the grid), summed over the pictures, is the fidelity; the adversary's gradient is scaled
-    to ``gan_weight`` times the norm of the MSE's.
+    ln(1 - SSIM) + ``feature_weight`` x (mean over the machines of ln(feature distance)) + ``task_weight`` x
+    ln(mean of the machines' losses) + ``grid_weight`` x (logarithmic excess of the grid), summed over the pictures,
+    is the fidelity; the adversary's gradient is scaled to ``gan_weight`` times the norm of the MSE's.
     """
 
     model_config = ConfigDict(extra="forbid")
 
     loop: LoopSettings
     photos: Path
+    labels: Path | None = Field(default=None, description="COCO labels, for the machines' losses")
     split: Split = Field(default="all", description="'train' leaves photos out and chooses the checkpoint by them")
     limit: int = Field(default=0, ge=0, description="use only this many photos")
     codec: Path = Field(description="the base codec whose files get a human view")
+    start: Path | None = Field(default=None, description="view to go on from; by default the machine view")
     machines: list[Path] = Field(default=[], description="whose features are compared: weights or descriptions")
     stages: int = Field(default=2, gt=0, description="how many stages of g_s are tuned, from the latents on")
     batch: int = Field(default=8, gt=0)
     crop: int = Field(default=256, gt=0, multiple_of=64)
+    scale: tuple[float, float] = Field(
+        default=(1.3, 1.6), description="labelled photos' long side relative to the crop; others are not scaled"
+    )
     patches: int = Field(default=3, gt=0, description="random patches per picture")
     patch: int = Field(default=64, gt=0, multiple_of=8, description="side of a patch, in pixels")
     mse_over: Literal["patches", "crop"] = Field(default="patches", description="where the MSE is taken")
     mse_weight: float = Field(default=1.0, gt=0)
     ssim_weight: float = Field(default=0.0, ge=0)
     feature_weight: float = Field(default=0.0, ge=0, description="of the machines' mean; needs machines")
+    task_weight: float = Field(default=0.0, ge=0, description="of the machines' losses; needs labels")
     grid_weight: float = Field(default=0.0, ge=0)
     gan_weight: float = Field(default=0.1, ge=0, description="0 leaves the adversary out")
     discriminator_lr: float = Field(default=2e-4, gt=0)
 
 
 class Batch(NamedTuple):
-    """Latents and original of one step, shared by both players."""
+    """Latents and original of one step, shared by both players; ``targets`` is empty without labels."""
 
     x: Tensor
+    targets: list[dict[str, Tensor]]
     y_hat: Tensor
     quality: Tensor
     corners: Tensor
@@ -104,6 +116,19 @@ class TunedDecoder(nn.Module):
     def tuned_stages(self) -> list[nn.Module]:
         return [self.codec.g_s.stages.get_submodule(name) for name in self.tuned]
 
+    def start_from(self, view: Mapping[str, Tensor]) -> None:
+        """Take the weights of a view.
+
+        Raises:
+            RecipeError: it has a stage that is not tuned.
+        """
+        own = dict(self.codec.g_s.named_parameters())
+        beyond = sorted(view.keys() - self.tuned_layers().keys())
+        if beyond:
+            raise RecipeError(f"the view to start from has '{beyond[0]}', which is not tuned: set 'stages' higher")
+        for name, value in view.items():
+            own[name].data.copy_(value)
+
     def tuned_layers(self) -> dict[str, Tensor]:
         """Tuned tensors by their name inside ``g_s``."""
         return {
@@ -122,13 +147,18 @@ class HumanStage(Stage):
             raise RecipeError(f"patches of {recipe.patch} pixels do not fit into crops of {recipe.crop}")
         if bool(recipe.feature_weight) != bool(recipe.machines):
             raise RecipeError("'feature_weight' and 'machines' go together: one of them is missing")
+        if bool(recipe.task_weight) != bool(recipe.labels):
+            raise RecipeError("'task_weight' and 'labels' go together: one of them is missing")
         self.recipe = recipe
-        self.photos = Photos(recipe.photos, recipe.limit, recipe.split)
-        print(self.photos.summary())
-        self.kept_back = Photos(recipe.photos, VALIDATION, "validation") if recipe.split == "train" else None
+        self.data = self._photos(recipe.split, recipe.limit)
+        print(self.data.summary())
+        self.kept_back = self._photos("validation", VALIDATION) if recipe.split == "train" else None
         self.frozen = load_codec(recipe.codec)
         self.model: TunedDecoder = TunedDecoder(self.frozen, recipe.stages)
+        if recipe.start:
+            self.model.start_from(load_view(recipe.start, self.frozen))
         self.machines = [load_task(path) for path in recipe.machines]
+        self.labels = [self._labels_of(machine) for machine in self.machines]
 
     def players(self) -> Mapping[str, list[nn.Module]]:
         players: dict[str, list[nn.Module]] = {"decoder": self.model.tuned_stages()}
@@ -143,8 +173,8 @@ class HumanStage(Stage):
         return [torch.optim.AdamW(parameters, lr=self.recipe.discriminator_lr, betas=(0.5, 0.9), weight_decay=0.0)]
 
     def batch(self, seed: int, number: int) -> Batch:
-        x = self.photos.crops(seed, number, self.recipe.batch, self.recipe.crop)
-        return self._coded(x, draw_qualities(len(x), x.device))
+        x, targets = self._drawn(self.data, seed, number, self.recipe.batch)
+        return self._coded(x, targets, draw_qualities(len(x), x.device))
 
     def losses(self, player: str, batch: Batch, progress: float) -> dict[str, Tensor]:
         if player == "discriminator":
@@ -167,17 +197,45 @@ class HumanStage(Stage):
             return None
         total, count = 0.0, len(self.kept_back)
         for first in range(0, count, 8):
-            x = self.kept_back.crops(0, first // 8, min(8, count - first), self.recipe.crop)
-            batch = self._coded(x, torch.linspace(10, 60, len(x)))
-            total += float(self._fidelity(self._distances(batch, self._decode(batch))).sum())
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(first)
+                x, targets = self._drawn(self.kept_back, 0, first // 8, min(8, count - first))
+                batch = self._coded(x, targets, torch.linspace(10, 60, len(x)))
+                total += float(self._fidelity(self._distances(batch, self._decode(batch))).sum())
         return total / count
 
-    def _coded(self, x: Tensor, quality: Tensor) -> Batch:
+    def _photos(self, split: Split, limit: int) -> Photos | CocoDataset:
+        recipe = self.recipe
+        if recipe.labels:
+            return CocoDataset(recipe.photos, recipe.labels, split, limit=limit or None)
+        return Photos(recipe.photos, limit, split)
+
+    def _labels_of(self, machine: Any) -> Tensor | None:
+        """From the data's labels to those of a machine that has losses; see ``label_map``."""
+        if isinstance(self.data, Photos) or not hasattr(machine, "classes"):
+            return None
+        return label_map(self.data.classes, machine.classes)
+
+    def _drawn(
+        self, data: Photos | CocoDataset, seed: int, number: int, count: int
+    ) -> tuple[Tensor, list[dict[str, Tensor]]]:
+        """Crops ``(count, 3, S, S)`` and their targets, if there are labels."""
+        if isinstance(data, Photos):
+            return data.crops(seed, number, count, self.recipe.crop), []
+        how = Augmentation(size=self.recipe.crop, scale=self.recipe.scale, colour=0.0)
+        random = np.random.default_rng([seed, number, 3])
+        order = sample_order(seed, len(data), number, count)
+        pictures, targets = zip(*(training_example(data, index, how, random) for index in order), strict=True)
+        return torch.stack(pictures), list(targets)
+
+    def _coded(self, x: Tensor, targets: list[dict[str, Tensor]], quality: Tensor) -> Batch:
         recipe, device = self.recipe, next(self.model.parameters()).device
         x = x.to(device, memory_format=torch.channels_last)
         corners = torch.randint(recipe.crop - recipe.patch + 1, (len(x), recipe.patches, 2))
         with torch.no_grad():
-            return Batch(x, self.model.codec.quantized(x, quality.to(device)), quality.to(device), corners)
+            y_hat = self.model.codec.quantized(x, quality.to(device))
+        targets = [{name: value.to(device) for name, value in target.items()} for target in targets]
+        return Batch(x, targets, y_hat, quality.to(device), corners)
 
     def _decode(self, batch: Batch) -> Tensor:
         return self.model.codec.g_s(batch.y_hat, batch.quality).float()
@@ -193,16 +251,25 @@ class HumanStage(Stage):
         if recipe.ssim_weight:
             found["ssim"] = dissimilarity(x, x_hat)
         if self.machines:
-            seen = torch.stack([self._seen_by(machine.to(x.device), x, x_hat) for machine in self.machines])
-            found["feature"] = seen.clamp(min=SMALLEST).log().mean(0).exp()
+            found |= self._machine_distances(batch, x_hat)
         if recipe.grid_weight:
             found["grid"] = grid_excess(x, x_hat)
         return found
 
-    def _seen_by(self, machine: Machine, x: Tensor, x_hat: Tensor) -> Tensor:
-        with torch.no_grad():
-            wanted = machine.features(x)
-        return feature_distance(wanted, machine.features(x_hat))
+    def _machine_distances(self, batch: Batch, x_hat: Tensor) -> dict[str, Tensor]:
+        """Geometric mean of the machines' feature distances; mean of their losses, the same for all pictures."""
+        distances, losses = [], []
+        for machine, labels in zip(self.machines, self.labels, strict=True):
+            machine.to(x_hat.device)
+            with torch.no_grad():
+                wanted = machine.features(batch.x)
+            seen = machine.features(x_hat)
+            distances.append(feature_distance(wanted, seen).clamp(min=SMALLEST).log())
+            if labels is not None:
+                terms = machine.loss(x_hat, [relabelled(target, labels) for target in batch.targets], seen)
+                losses += [torch.stack([*terms.values()]).sum()] if terms else []
+        found = {"feature": torch.stack(distances).mean(0).exp()}
+        return found | ({"task": torch.stack(losses).mean().expand(len(x_hat))} if losses else {})
 
     def _fidelity(self, distances: Mapping[str, Tensor]) -> Tensor:
         """Weighted sum of logarithms ``(B,)``; the grid's distance is one already."""
@@ -229,7 +296,7 @@ class HumanStage(Stage):
 
     def pictures(self) -> dict[str, Tensor]:
         device = next(self.model.parameters()).device
-        x = self.photos.crops(0, 0, 2, self.recipe.crop).to(device)
+        x = self._drawn(self.data, 0, 0, 2)[0].to(device)
         quality = torch.tensor([15.0, 50.0], device=device)
         x_hat = self.model.codec.g_s(self.model.codec.quantized(x, quality), quality)
         return {"original and human view": torch.cat([torch.cat([*x], 2), torch.cat([*x_hat.float()], 2)], 1)}
