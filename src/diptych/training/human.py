@@ -159,6 +159,8 @@ class HumanStage(Stage):
             self.model.start_from(load_view(recipe.start, self.frozen))
         self.machines = [load_task(path) for path in recipe.machines]
         self.labels = [self._labels_of(machine) for machine in self.machines]
+        if recipe.task_weight and not any(labels is not None for labels in self.labels):
+            raise RecipeError("'task_weight' needs a machine that detects: these only have features")
 
     def players(self) -> Mapping[str, list[nn.Module]]:
         players: dict[str, list[nn.Module]] = {"decoder": self.model.tuned_stages()}
