@@ -8,7 +8,8 @@
 
 Every photo is coded by every codec in real files and shown to every machine, in the machine view. A machine is
 scored by AP50 where the labels know its classes, else by how far it agrees with what it sees in the originals. The
-BD-rate of a codec is taken at equal score against the first one named, with paired intervals over the photos.
+BD-rate of a codec is taken at equal score against the first one named, with paired intervals over the photos; and
+again at equal distance of the machine's features, which tells small changes sooner.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ from diptych.evaluation.statistics import bd_rate, interval, resamples, sampled
 from diptych.evaluation.transfer import measure_of
 from diptych.evaluation.variants import ORIGINAL, Variant, decoded
 from diptych.files import write_bytes
-from diptych.tasks import load_task
+from diptych.tasks import feature_distance, load_task
 
 DRAWS = 300
 
@@ -54,25 +55,38 @@ class Curves:
     def __init__(self, path: Path, arguments: argparse.Namespace, dataset: CocoDataset | None) -> None:
         self.codec, self.qualities = load(path), arguments.qualities
         cache = Cache(Path(".diptych-cache"))
-        self.measures = {}
-        for name, where in arguments.machine:
-            machine = load_task(where)
-            self.measures[name] = measure_of(machine, dataset, 8, Memory(cache, machine, where))
+        self.machines = {name: load_task(where) for name, where in arguments.machine}
+        self.measures = {
+            name: measure_of(self.machines[name], dataset, 8, Memory(cache, self.machines[name], where))
+            for name, where in arguments.machine
+        }
         self.bpp: dict[Variant, list[float]] = defaultdict(list)
+        self.distances: dict[tuple[str, Variant], list[float]] = defaultdict(list)
 
     def add(self, photo: np.ndarray, image_id: int) -> None:
         pictures = list(decoded(photo, self.codec, self.qualities, ["machine"], {}, []))
         for one in pictures:
             self.bpp[one.variant].append(8 * one.size / photo[..., 0].size)
-        for measure in self.measures.values():
+        for name, measure in self.measures.items():
             measure.add(pictures, image_id)
+            wanted = self._features(name, photo)
+            for one in pictures:
+                found = feature_distance(wanted, self._features(name, np.asarray(one.picture)))
+                self.distances[name, one.variant].append(float(found))
 
     def of(self, machine: str, drawn: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Rates and scores ``(1 + draws, qualities)``, and the score on the originals ``(1 + draws,)``."""
+        """Rates, scores and distances, ``(1 + draws, qualities)`` each."""
         coded = [variant for variant in self.bpp if variant.codec != ORIGINAL]
-        rates = np.stack([sampled(self.bpp[variant], drawn) for variant in coded], 1)
-        scores = np.stack([self.measures[machine].values(variant, drawn) for variant in coded], 1)
-        return rates, scores, self.measures[machine].values(Variant(ORIGINAL), drawn)
+        rates = [sampled(self.bpp[variant], drawn) for variant in coded]
+        scores = [self.measures[machine].values(variant, drawn) for variant in coded]
+        distances = [sampled(self.distances[machine, variant], drawn) for variant in coded]
+        return np.stack(rates, 1), np.stack(scores, 1), np.stack(distances, 1)
+
+    @torch.inference_mode()
+    def _features(self, machine: str, pixels: np.ndarray) -> dict[str, torch.Tensor]:
+        x = torch.from_numpy(np.array(pixels)).permute(2, 0, 1)[None].float() / 255
+        found: dict[str, torch.Tensor] = self.machines[machine].features(x)
+        return found
 
 
 def named(text: str) -> tuple[str, Path]:
@@ -93,25 +107,29 @@ def compared(curves: dict[str, Curves], count: int, bounds: tuple[float, float])
     drawn, rows = resamples(count, DRAWS), []
     first = next(iter(curves.values()))
     for machine, measure in first.measures.items():
+        on_originals = float(measure.values(Variant(ORIGINAL), drawn)[0])
         anchor = first.of(machine, drawn)
         for name, curve in curves.items():
-            rates, scores, original = curve.of(machine, drawn)
-            saved = [
-                bd_rate((ra, sa), (rb, sb), bounds).percent
-                for ra, sa, rb, sb in zip(anchor[0], anchor[1], rates, scores, strict=True)
-            ]
-            rows.append(
-                {
-                    "machine": machine,
-                    "measure": measure.name,
-                    "codec": name,
-                    "on originals": float(original[0]),
-                    "bpp": rates[0].tolist(),
-                    "score": scores[0].tolist(),
-                    "bd_rate": interval(saved[0], saved[1:])._asdict() if curve is not first else None,
-                }
-            )
+            rates, scores, distances = curve.of(machine, drawn)
+            row = {"machine": machine, "measure": measure.name, "codec": name, "on originals": on_originals}
+            row |= {"bpp": rates[0].tolist(), "score": scores[0].tolist(), "distance": distances[0].tolist()}
+            if curve is not first:
+                row["bd_rate"] = _saved(anchor[0], anchor[1], rates, scores, bounds)
+                row["bd_rate of distance"] = _saved(anchor[0], -anchor[2], rates, -distances, bounds)
+            rows.append(row)
     return rows
+
+
+def _saved(
+    anchor_rates: np.ndarray,
+    anchor_scores: np.ndarray,
+    rates: np.ndarray,
+    scores: np.ndarray,
+    bounds: tuple[float, float],
+) -> dict[str, float]:
+    draws = zip(anchor_rates, anchor_scores, rates, scores, strict=True)
+    found = [bd_rate((ra, sa), (rb, sb), bounds).percent for ra, sa, rb, sb in draws]
+    return interval(found[0], found[1:])._asdict()
 
 
 def main() -> None:
@@ -146,14 +164,18 @@ def main() -> None:
 
 
 def show(rows: list[dict[str, Any]]) -> None:
-    table = Table("machine", "score on the originals", "codec", "score at bpp", "BD-rate")
+    table = Table("machine", "score on the originals", "codec", "score at bpp", "BD-rate", "at equal distance")
     for row in rows:
         points = ", ".join(f"{s:.3f} at {b:.3f}" for b, s in zip(row["bpp"], row["score"], strict=True))
-        rate = row["bd_rate"]
-        cell = "" if rate is None or math.isnan(rate["value"]) else f"{rate['value']:+.1f} %"
-        cell += f" ({rate['low']:+.1f} .. {rate['high']:+.1f})" if cell else ""
-        table.add_row(row["machine"], f"{row['measure']} {row['on originals']:.3f}", row["codec"], points, cell)
-    Console(width=180).print(table)
+        cells = [_cell(row.get(name)) for name in ("bd_rate", "bd_rate of distance")]
+        table.add_row(row["machine"], f"{row['measure']} {row['on originals']:.3f}", row["codec"], points, *cells)
+    Console(width=200).print(table)
+
+
+def _cell(rate: dict[str, float] | None) -> str:
+    if rate is None or math.isnan(rate["value"]):
+        return ""
+    return f"{rate['value']:+.1f} % ({rate['low']:+.1f} .. {rate['high']:+.1f})"
 
 
 if __name__ == "__main__":
