@@ -5,27 +5,14 @@ from pathlib import Path
 import pytest
 import timm
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from diptych.data.coco import CocoDataset
 from diptych.errors import ModelError
 from diptych.tasks.imagenet import fold_batch_norms
 from diptych.tasks.mask_rcnn import LOSSES, MaskRCNNSettings, MaskRCNNTask
 from diptych.tasks.score import coco_score
-
-Target = dict[str, Tensor]
-
-
-def pictures(data: CocoDataset) -> Tensor:
-    photos = [torch.from_numpy(data.photo(k).copy()).permute(2, 0, 1) for k in range(len(data))]
-    return torch.stack(photos).float() / 255
-
-
-def targets(data: CocoDataset) -> list[Target]:
-    """What training uses: crowds are labelled -1."""
-    names = ("boxes", "labels", "masks")
-    found = [data.instances(k, crowds=True) for k in range(len(data))]
-    return [{n: torch.from_numpy(part.copy()) for n, part in zip(names, parts, strict=True)} for parts in found]
+from tensors import Target, pictures, targets
 
 
 def test_losses_reach_the_pictures_through_frozen_weights(data: CocoDataset, machine: MaskRCNNTask) -> None:

@@ -5,26 +5,12 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor
 
 from diptych.data.coco import CocoDataset
 from diptych.errors import ModelError
 from diptych.tasks import load_task
 from diptych.tasks.own import OwnTask
-
-Target = dict[str, Tensor]
-
-
-def pictures(data: CocoDataset) -> Tensor:
-    photos = [torch.from_numpy(data.photo(k).copy()).permute(2, 0, 1) for k in range(len(data))]
-    return torch.stack(photos).float() / 255
-
-
-def targets(data: CocoDataset) -> list[Target]:
-    """What training uses: crowds are labelled -1."""
-    names = ("boxes", "labels", "masks")
-    found = [data.instances(k, crowds=True) for k in range(len(data))]
-    return [{n: torch.from_numpy(part.copy()) for n, part in zip(names, parts, strict=True)} for parts in found]
+from tensors import pictures, targets
 
 
 def test_losses_reach_the_pictures_through_frozen_weights(data: CocoDataset, own: OwnTask) -> None:

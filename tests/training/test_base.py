@@ -65,7 +65,7 @@ def test_the_machine_reaches_the_codec_but_does_not_learn(settings_of: BaseRecip
         (gradient,) = torch.autograd.grad(losses[name], stage.model.g_a.down.weight, retain_graph=True)
         assert gradient.abs().max() > 0, name
     losses["loss"].backward()
-    assert all(p.grad is None for task in stage.tasks for p in task.parameters())
+    assert all(p.grad is None for task in stage.machines.tasks for p in task.parameters())
 
 
 @pytest.fixture(scope="module")

@@ -90,13 +90,6 @@ class FcosTask(OwnTask):
     def predict(self, images: Sequence[Tensor]) -> list[dict[str, Tensor]]:
         return [found | {"labels": found["labels"] + 1} for found in super().predict(images)]
 
-    def nothing(self, image: Tensor) -> dict[str, Tensor]:
-        return {
-            "boxes": image.new_zeros(0, 4),
-            "labels": image.new_zeros(0).long(),
-            "scores": image.new_zeros(0),
-        }
-
 
 def _from_zero(target: dict[str, Tensor]) -> dict[str, Tensor]:
     """The boxes to be found, labelled as FCOS counts: it has no background class."""

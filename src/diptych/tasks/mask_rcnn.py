@@ -109,9 +109,4 @@ class MaskRCNNTask(OwnTask):
         return {name: (rpn_losses | head_losses)[name] for name in LOSSES}
 
     def nothing(self, image: Tensor) -> dict[str, Tensor]:
-        return {
-            "boxes": image.new_zeros(0, 4),
-            "labels": image.new_zeros(0).long(),
-            "scores": image.new_zeros(0),
-            "masks": image.new_zeros(0, 1, *image.shape[1:]),
-        }
+        return super().nothing(image) | {"masks": image.new_zeros(0, 1, *image.shape[1:])}

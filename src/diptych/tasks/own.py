@@ -65,9 +65,13 @@ class OwnTask(nn.Module):
     ) -> dict[str, Tensor]:
         """The detector's training losses at the pictures' own size; see ``Machine.loss``."""
 
-    @abstractmethod
     def nothing(self, image: Tensor) -> dict[str, Tensor]:
         """What ``predict`` returns for a picture without detections."""
+        return {
+            "boxes": image.new_zeros(0, 4),
+            "labels": image.new_zeros(0).long(),
+            "scores": image.new_zeros(0),
+        }
 
     @property
     def backbone(self) -> Pyramid:

@@ -18,10 +18,9 @@ from diptych.data.split import Split
 from diptych.models import load_model, save_model
 from diptych.nn.model import CodecModel
 from diptych.nn.tradeoff import distortion_weight, squared_error
-from diptych.tasks import Machine, feature_distance, load_task
-from diptych.tasks.score import label_map, relabelled
 from diptych.training.loop import LoopSettings, Stage
 from diptych.training.losses import balance, draw_qualities
+from diptych.training.machines import Machines
 
 Batch = tuple[Tensor, list[dict[str, Tensor]]]
 
@@ -68,8 +67,7 @@ class BaseStage(Stage):
             self.data = Photos(recipe.photos, recipe.limit)
         print(self.data.summary())
         self.model: CodecModel = load_model(recipe.start)
-        self.tasks = [load_task(path) for path in recipe.tasks]
-        self.labels = [self._labels_of(task) for task in self.tasks]
+        self.machines = Machines(recipe.tasks, self.data)
 
     def players(self) -> Mapping[str, list[nn.Module]]:
         return {"codec": [self.model]}
@@ -104,31 +102,15 @@ class BaseStage(Stage):
             "task": task,
         }
 
-    def _labels_of(self, task: Machine) -> Tensor | None:
-        """From the data's labels to those of a machine that is to learn from them; see ``label_map``."""
-        if isinstance(self.data, Photos) or not hasattr(task, "classes"):
-            return None
-        return label_map(self.data.classes, task.classes)
-
     def _machine_losses(
         self, x: Tensor, x_hat: Tensor, targets: Sequence[dict[str, Tensor]]
     ) -> tuple[Tensor, Tensor]:
         """Relative squared distance of the machines' features ``(B,)``, and the mean of their summed losses."""
         side = self._side_seen()
         original, decoded = seen_at(x, side), seen_at(x_hat, side)
-        distances, losses = [], []
-        for task, labels in zip(self.tasks, self.labels, strict=True):
-            task.to(x.device)
-            with torch.no_grad():
-                wanted = task.features(original)
-            seen = task.features(decoded)
-            distances.append(feature_distance(wanted, seen))
-            if labels is not None:
-                moved = [relabelled(target_at(target, x.shape[-1], side, x.device), labels) for target in targets]
-                losses += [
-                    torch.stack([*terms.values()]).sum() for terms in [task.loss(decoded, moved, seen)] if terms
-                ]
-        return torch.stack(distances).mean(0), torch.stack(losses).mean() if losses else x.new_zeros(())
+        there = [target_at(target, x.shape[-1], side, x.device) for target in targets]
+        distances, losses = self.machines.look(original, decoded, there)
+        return distances.mean(0), x.new_zeros(()) if losses is None else losses
 
     def _side_seen(self) -> int:
         """Side of the pictures that machines get this time, a multiple of 32."""

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -32,11 +32,10 @@ from diptych.errors import RecipeError
 from diptych.models import FrozenCodec, load_codec, load_view, save_view
 from diptych.nn.discriminator import PatchDiscriminator
 from diptych.nn.tradeoff import squared_error
-from diptych.tasks import feature_distance, load_task
-from diptych.tasks.score import label_map, relabelled
 from diptych.training.distances import dissimilarity, grid_excess
 from diptych.training.loop import LoopSettings, Stage
 from diptych.training.losses import draw_qualities
+from diptych.training.machines import Machines
 from diptych.training.optim import muon_and_adamw
 
 VALIDATION = 64
@@ -157,9 +156,8 @@ class HumanStage(Stage):
         self.model: TunedDecoder = TunedDecoder(self.frozen, recipe.stages)
         if recipe.start:
             self.model.start_from(load_view(recipe.start, self.frozen))
-        self.machines = [load_task(path) for path in recipe.machines]
-        self.labels = [self._labels_of(machine) for machine in self.machines]
-        if recipe.task_weight and not any(labels is not None for labels in self.labels):
+        self.machines = Machines(recipe.machines, self.data)
+        if recipe.task_weight and not self.machines.learn:
             raise RecipeError("'task_weight' needs a machine that detects: these only have features")
 
     def players(self) -> Mapping[str, list[nn.Module]]:
@@ -212,12 +210,6 @@ class HumanStage(Stage):
             return CocoDataset(recipe.photos, recipe.labels, split, limit=limit or None)
         return Photos(recipe.photos, limit, split)
 
-    def _labels_of(self, machine: Any) -> Tensor | None:
-        """From the data's labels to those of a machine that has losses; see ``label_map``."""
-        if isinstance(self.data, Photos) or not hasattr(machine, "classes"):
-            return None
-        return label_map(self.data.classes, machine.classes)
-
     def _drawn(
         self, data: Photos | CocoDataset, seed: int, number: int, count: int
     ) -> tuple[Tensor, list[dict[str, Tensor]]]:
@@ -260,18 +252,9 @@ class HumanStage(Stage):
 
     def _machine_distances(self, batch: Batch, x_hat: Tensor) -> dict[str, Tensor]:
         """Geometric mean of the machines' feature distances; mean of their losses, the same for all pictures."""
-        distances, losses = [], []
-        for machine, labels in zip(self.machines, self.labels, strict=True):
-            machine.to(x_hat.device)
-            with torch.no_grad():
-                wanted = machine.features(batch.x)
-            seen = machine.features(x_hat)
-            distances.append(feature_distance(wanted, seen).clamp(min=SMALLEST).log())
-            if labels is not None:
-                terms = machine.loss(x_hat, [relabelled(target, labels) for target in batch.targets], seen)
-                losses += [torch.stack([*terms.values()]).sum()] if terms else []
-        found = {"feature": torch.stack(distances).mean(0).exp()}
-        return found | ({"task": torch.stack(losses).mean().expand(len(x_hat))} if losses else {})
+        distances, losses = self.machines.look(batch.x, x_hat, batch.targets)
+        found = {"feature": distances.clamp(min=SMALLEST).log().mean(0).exp()}
+        return found if losses is None else found | {"task": losses.expand(len(x_hat))}
 
     def _fidelity(self, distances: Mapping[str, Tensor]) -> Tensor:
         """Weighted sum of logarithms ``(B,)``; the grid's distance is one already."""
