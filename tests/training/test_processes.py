@@ -36,8 +36,8 @@ def recipes_in(folder: Path, photos: Path, codec: Path, machine: Path) -> list[P
         (folder / stage).mkdir(parents=True)
     base = folder / "base" / "base.yaml"
     base.write_text(
-        f"photos: {photos}\nlabels: {photos / 'labels.json'}\nstart: {codec}\ntasks: [{machine}]\n"
-        f"batch: 1\ncrop: 64\nhandover: 0\n"
+        f"photos: {{folder: {photos}, labels: {photos / 'labels.json'}}}\nstart: {codec}\ntasks: [{machine}]\n"
+        f"batch: 1\ncrop: 64\ntask_weight: 100\nhuman: {{ssimulacra_weight: 1, grid_weight: 1}}\n"
         f"loop: {{out: {folder / 'base/out'}, steps: 3, threads: 1, precision: fp32, warmup: 1}}\n"
     )
     human = human_recipe(folder / "human", photos, codec)

@@ -69,7 +69,8 @@ class TrainedRow:
         found = self._recipe.model_dump(mode="json")
         found["loop"] = {key: value for key, value in found["loop"].items() if key not in _CHANGES_NOTHING}
         recipe = self._recipe
-        used = (recipe.codec, recipe.start, recipe.labels, *recipe.machines)
+        labels = [source.labels for source in recipe.photos]
+        used = (recipe.codec, recipe.start, *labels, *(teacher.network for teacher in recipe.tasks))
         hashes = {str(path): hashlib.sha256(read_bytes(path)).hexdigest() for path in used if path}
         return {"recipe": found, "upsampler": self.row.upsampler, "files": hashes}
 

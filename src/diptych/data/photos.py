@@ -1,4 +1,4 @@
-"""Photos without labels: random crops of any folder."""
+"""Photos without labels: any folder of them."""
 
 from __future__ import annotations
 
@@ -6,10 +6,7 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from diptych.data.order import sample_order
 from diptych.data.report import summary
 from diptych.data.split import Split, in_split
 from diptych.data.store import MEMORY, PhotoFile, PhotoStore, Sample
@@ -81,32 +78,6 @@ class Photos:
         _, photo = self._store.usable(index, random)
         boxes, labels = np.zeros((0, 4), dtype=np.float32), np.zeros(0, dtype=np.int64)
         return Sample(photo, boxes, labels, np.zeros((0, *photo.shape[:2]), dtype=np.uint8))
-
-    def crops(self, seed: int, step: int, batch: int, size: int) -> Tensor:
-        """One step's training crops, a pure function of the arguments and the files.
-
-        Returns:
-            ``(batch, 3, size, size)`` float in 0..1, channels-last, randomly flipped and transposed. Photos
-            smaller than ``size`` are extended by reflection; another photo stands in for a broken one.
-
-        Raises:
-            RecipeError: if no photo can be read.
-        """
-        rng = np.random.default_rng((seed, step, 1))
-        crops = [self._crop(index, rng, size) for index in sample_order(seed, len(self), step, batch)]
-        stacked = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2)
-        return stacked.float().div_(255)
-
-    def _crop(self, index: int, rng: np.random.Generator, size: int) -> np.ndarray:
-        _, pixels = self._store.usable(index, rng)
-        short = [max(0, size - side) for side in pixels.shape[:2]]
-        if any(short):
-            pixels = np.pad(pixels, ((0, short[0]), (0, short[1]), (0, 0)), mode="symmetric")
-        top, left = (int(rng.integers(side - size + 1)) for side in pixels.shape[:2])
-        crop = pixels[top : top + size, left : left + size]
-        flips, turned = rng.integers(0, 2, 2), bool(rng.integers(2))
-        crop = crop[:: 1 - 2 * flips[0], :: 1 - 2 * flips[1]]
-        return np.ascontiguousarray(crop.transpose(1, 0, 2) if turned else crop)
 
     def _name(self, path: Path) -> str:
         return path.relative_to(self.folder).as_posix()

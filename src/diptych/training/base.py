@@ -1,147 +1,170 @@
-"""Stage ``base``: the codec for machines: rate + scheduled MSE + the loss of a frozen task network."""
+"""Stage ``base``: the codec for machines and people: one encoder, and a decoder for each.
+
+::
+
+    x ──g_a, h_a, h_s, context──> y_hat ─┬─ g_s ───────> machine view: features and losses of frozen task networks
+                                         └─ g_s (human) > human view: error, what people see of it, grid
+
+The encoder and the entropy model learn for both decoders. Without the human one this is the method of Le et al.,
+ICASSP 2021: rate + scheduled MSE + what a task network says.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import copy
+from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
-import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from diptych.data.augment import Augmentation, training_example
-from diptych.data.coco import CocoDataset
-from diptych.data.order import sample_order
-from diptych.data.photos import Photos
 from diptych.data.split import Split
-from diptych.models import load_model, save_model
+from diptych.models import load_codec, load_model, load_view, save_model, save_view
 from diptych.nn.model import CodecModel
 from diptych.nn.tradeoff import distortion_weight, squared_error
+from diptych.nn.transforms import Synthesis
 from diptych.training.loop import LoopSettings, Stage
-from diptych.training.losses import balance, draw_qualities
-from diptych.training.machines import Machines
-
-Batch = tuple[Tensor, list[dict[str, Tensor]]]
+from diptych.training.losses import HumanDistance, HumanError, balance, draw_qualities
+from diptych.training.photos import Crops, Sources, Target, TrainingPhotos
+from diptych.training.task_loss import TaskNetworks, Teachers
 
 
 class BaseRecipe(BaseModel):
     """Recipe of the ``base`` stage.
 
-    The distortion that a quality weighs against bits is
-    ``mse_weight * MSE + task_weight * (task losses) + feature_weight * (feature distance)``. The first weight
-    falls and the other two rise linearly over the ``handover`` part of the run: fidelity first, then the task.
+    The distortion that a quality weighs against bits is, for the machine view,
+    ``mse_weight * MSE + task_weight * (task losses) + feature_weight * (sum of share * feature distance)``. The
+    first weight falls and the other two rise linearly over the ``handover`` part of the run: fidelity first, then
+    the task. With ``human``, the distortion of a second decoder is added.
     """
 
     model_config = ConfigDict(extra="forbid")
 
     loop: LoopSettings
-    photos: Path
-    labels: Path | None = Field(default=None, description="COCO labels; without them only features are compared")
+    photos: Sources
     split: Split = "all"
-    limit: int = Field(default=0, ge=0, description="use only this many photos")
+    limit: int = Field(default=0, ge=0, description="use only this many photos of each folder")
     start: Path = Field(description="codec weights to start from")
-    tasks: list[Path] = Field(min_length=1, description="the frozen machines: weights, or YAML descriptions")
+    tasks: Teachers = Field(min_length=1, description="the frozen task networks")
     batch: int = Field(default=8, gt=0)
     crop: int = Field(default=256, gt=0, multiple_of=64)
-    scale: tuple[float, float] = Field(default=(1.1, 1.6), description="photo's long side relative to the crop")
-    resize: tuple[float, float] = Field(
-        default=(0.65, 1.0), description="range of the size at which machines see pictures, relative to the codec"
-    )
+    zoom: tuple[float, float] = Field(default=(0.75, 1.5), description="photo pixels per pixel of a resampled crop")
     mse_weight: tuple[float, float] = Field(default=(1.0, 0.1), description="at the start and after the handover")
-    task_weight: float = Field(default=100.0, ge=0, description="of the machine's losses, after the handover")
-    feature_weight: float = Field(default=300.0, ge=0, description="of the feature distance, after the handover")
-    handover: float = Field(default=0.3, ge=0, le=1)
+    task_weight: float = Field(default=0.0, ge=0, description="of the networks' losses; needs labels")
+    feature_weight: float = Field(default=300.0, ge=0, description="of the feature distances, after the handover")
+    handover: float = Field(default=0.0, ge=0, le=1)
+    human: HumanError | None = Field(default=None, description="train a decoder for people at the same time")
+    human_start: Path | None = Field(default=None, description="view that it starts from; by default g_s")
+
+
+class Batch(NamedTuple):
+    """Crops of one step, the quality of each ``(B,)``, and what is in them where there are labels."""
+
+    crops: Crops
+    quality: Tensor
+    targets: list[Target]
+
+
+class TwoDecoders(nn.Module):
+    """A codec and, if there is one, the ``g_s`` of its human view, which shares the embedding of the quality."""
+
+    def __init__(self, codec: CodecModel, human: Synthesis | None) -> None:
+        super().__init__()
+        self.codec, self.human = codec, human
+        if human is not None:
+            human.quality = codec.g_s.quality  # a view file holds stages alone
+
+    def view(self) -> dict[str, Tensor]:
+        """The human view's layers by their name inside ``g_s``."""
+        assert self.human is not None
+        return {name: value for name, value in self.human.state_dict().items() if name.startswith("stages.")}
 
 
 class BaseStage(Stage):
-    """End-to-end training of a codec for a frozen machine (Le et al., ICASSP 2021)."""
+    """End-to-end training of a codec for frozen task networks and for people."""
 
     def __init__(self, recipe: BaseRecipe) -> None:
         torch.manual_seed(recipe.loop.seed)
         self.recipe = recipe
-        self.data: CocoDataset | Photos
-        if recipe.labels:
-            self.data = CocoDataset(recipe.photos, recipe.labels, recipe.split, limit=recipe.limit or None)
-        else:
-            self.data = Photos(recipe.photos, recipe.limit)
-        print(self.data.summary())
-        self.model: CodecModel = load_model(recipe.start)
-        self.machines = Machines(recipe.tasks, self.data)
+        self.photos = TrainingPhotos(
+            recipe.photos, recipe.batch, recipe.crop, recipe.zoom, recipe.limit, recipe.split
+        )
+        print(self.photos.summary())
+        codec = load_model(recipe.start)
+        self.model: TwoDecoders = TwoDecoders(codec, self._human(codec) if recipe.human else None)
+        self.tasks = TaskNetworks(recipe.tasks, self.photos.classes)
+        if recipe.task_weight:
+            self.tasks.require_losses()
+        self.human_distance = HumanDistance(recipe.human) if recipe.human else None
 
     def players(self) -> Mapping[str, list[nn.Module]]:
         return {"codec": [self.model]}
 
     def batch(self, seed: int, number: int) -> Batch:
+        crops, targets = self.photos.draw(seed, number)
+        return Batch(crops, draw_qualities(self.recipe.batch, seed, number), targets)
+
+    def losses(self, player: str, batch: Batch, progress: Tensor) -> dict[str, Tensor]:
+        device = next(self.model.parameters()).device
+        x, quality = self.photos.pictures(batch.crops, device), batch.quality.to(device)
+        coded = self.model.codec(x, quality)
+        bpp = coded.bits / (x.shape[2] * x.shape[3])
+        weight = balance(quality) * distortion_weight(quality)
+        machine, logged = self._machine_loss(x, coded.x_hat, batch.targets, weight, progress)
+        loss = (balance(quality) * bpp).mean() + machine
+        if self.model.human is not None and self.human_distance is not None:
+            seen = self.model.human(coded.y_hat, quality).float()
+            terms = self.human_distance(x, seen, quality)
+            loss = loss + (weight * torch.stack([*terms.values()]).sum(0)).mean()
+            logged |= {"human psnr": _psnr(x, seen)} | {
+                f"human {k}": v.mean() for k, v in terms.items() if k != "mse"
+            }
+        return {"loss": loss, "bpp": bpp.mean(), **logged}
+
+    def _machine_loss(
+        self, x: Tensor, x_hat: Tensor, targets: list[Target], weight: Tensor, progress: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The machine view's weighted distortion, averaged over the batch, and what of it is logged."""
         recipe = self.recipe
-        how = Augmentation(size=recipe.crop, scale=recipe.scale, colour=0.0)
-        random = np.random.default_rng([seed, number, 2])
-        order = sample_order(seed, len(self.data), number, recipe.batch)
-        examples = [training_example(self.data, index, how, random) for index in order]
-        return torch.stack([picture for picture, _ in examples]), [target for _, target in examples]
-
-    def losses(self, player: str, batch: Batch, progress: float) -> dict[str, Tensor]:
-        recipe, device = self.recipe, next(self.model.parameters()).device
-        x = batch[0].to(device, memory_format=torch.channels_last)
-        quality = draw_qualities(len(x), device)
-        coded = self.model(x, quality)
-        bpp = coded.bits / x[0, 0].numel()
-        mse = squared_error(x, coded.x_hat)
-        features, task = self._machine_losses(x, coded.x_hat, batch[1])
-        share = min(1.0, progress / recipe.handover) if recipe.handover else 1.0
+        share = torch.as_tensor(progress, device=x.device)
+        share = (share / recipe.handover).clamp(max=1) if recipe.handover else torch.ones_like(share)
         first, last = recipe.mse_weight
-        weight = distortion_weight(quality)
+        there = [{name: value.to(x.device) for name, value in target.items()} for target in targets]
+        features, task = self.tasks.look(x, x_hat, there if recipe.task_weight else None)
+        mse = squared_error(x, x_hat)
         distortion = (first + share * (last - first)) * mse + share * recipe.feature_weight * features
-        loss = (balance(quality) * (bpp + weight * distortion)).mean()
-        loss = loss + share * recipe.task_weight * (balance(quality) * weight).mean() * task
-        return {
-            "loss": loss,
-            "bpp": bpp.mean(),
-            "psnr": (10 * torch.log10(255**2 / mse)).mean(),
-            "features": features.mean(),
-            "task": task,
-        }
+        loss = (weight * distortion).mean() + share * recipe.task_weight * weight.mean() * task
+        return loss, {"psnr": _psnr(x, x_hat), "features": features.mean(), "task": task}
 
-    def _machine_losses(
-        self, x: Tensor, x_hat: Tensor, targets: Sequence[dict[str, Tensor]]
-    ) -> tuple[Tensor, Tensor]:
-        """Relative squared distance of the machines' features ``(B,)``, and the mean of their summed losses."""
-        side = self._side_seen()
-        original, decoded = seen_at(x, side), seen_at(x_hat, side)
-        there = [target_at(target, x.shape[-1], side, x.device) for target in targets]
-        distances, losses = self.machines.look(original, decoded, there)
-        return distances.mean(0), x.new_zeros(()) if losses is None else losses
+    def _human(self, codec: CodecModel) -> Synthesis:
+        human = copy.deepcopy(codec.g_s)
+        if self.recipe.human_start:
+            own = dict(human.named_parameters())
+            for name, value in load_view(self.recipe.human_start, load_codec(self.recipe.start)).items():
+                own[name].data.copy_(value)
+        return human
 
-    def _side_seen(self) -> int:
-        """Side of the pictures that machines get this time, a multiple of 32."""
-        low, high = self.recipe.resize
-        factor = low + (high - low) * float(torch.rand(()))
-        return max(32, round(self.recipe.crop * factor / 32) * 32)
+    def frozen_networks(self) -> list[nn.Module]:
+        return [*self.tasks.tasks, *([self.human_distance] if self.human_distance else [])]
 
     def pictures(self) -> dict[str, Tensor]:
-        x = self.batch(0, 0)[0][:2].to(next(self.model.parameters()).device)
-        x_hat = self.model(x, x.new_tensor([15.0, 50.0])[: len(x)]).x_hat
-        return {"original and machine view": torch.cat([torch.cat([*x], 2), torch.cat([*x_hat], 2)], 1)}
+        device = next(self.model.parameters()).device
+        x = self.photos.pictures(self.photos.draw(0, 0)[0], device)[:2]
+        coded = self.model.codec(x, torch.linspace(15, 50, len(x), device=device))
+        views = [x, coded.x_hat]
+        if self.model.human is not None:
+            views.append(self.model.human(coded.y_hat, torch.linspace(15, 50, len(x), device=device)).float())
+        return {"original and views": torch.cat([torch.cat([*view], 2) for view in views], 1)}
 
     def export(self, path: Path) -> None:
-        save_model(self.model, path, {"stage": "base"})
+        """The codec, and beside it the human view, where :func:`diptych.load` finds it."""
+        save_model(self.model.codec, path, {"stage": "base"})
+        if self.model.human is not None:
+            view = path.with_suffix(".human.safetensors")
+            save_view(self.model.view(), load_codec(path).model_id, view, {"stage": "base"})
 
 
-def seen_at(pictures: Tensor, side: int) -> Tensor:
-    """Square pictures ``(B, 3, S, S)`` at another side, interpolated as torchvision's detectors do it."""
-    if side == pictures.shape[-1]:
-        return pictures
-    return nn.functional.interpolate(pictures.float(), (side, side), mode="bilinear", align_corners=False)
-
-
-def target_at(target: Mapping[str, Tensor], before: int, side: int, device: torch.device) -> dict[str, Tensor]:
-    """A training target of a picture of side ``before`` for the same picture of another side."""
-    boxes, labels, masks = (target[name].to(device) for name in ("boxes", "labels", "masks"))
-    if side != before:
-        boxes = boxes * (side / before)
-        masks = (
-            nn.functional.interpolate(masks[None], (side, side), mode="nearest")[0]
-            if len(masks)
-            else masks.new_zeros(0, side, side)
-        )
-    return {"boxes": boxes, "labels": labels, "masks": masks}
+def _psnr(x: Tensor, x_hat: Tensor) -> Tensor:
+    return (10 * torch.log10(255**2 / squared_error(x, x_hat).clamp(min=1e-3))).mean()

@@ -5,11 +5,10 @@
     x ──frozen encoder──> y_hat ──tuned stages──frozen stages──> x_hat
     │                                                             │
     ├───── k random patches of both ──> discriminator ────────────┤    Le et al., ICIP 2022, section 2
-    ├───── error, structure, grid ────────────────────────────────┤
-    └───── features and losses of frozen machines ────────────────┘    so that machines lose nothing
+    ├───── error, what people see of it, grid ────────────────────┤
+    └───── features and losses of frozen task networks ───────────┘    so that they lose nothing
 
-Every loss but the adversary's enters as the logarithm of a distance per picture: what counts is by how many per
-cent it falls, whatever the quality (a codec per rate, as in the paper, has no need for that).
+As in ``base``, the sum of the distances is weighted by what the quality says an error is worth in bits.
 """
 
 from __future__ import annotations
@@ -20,75 +19,71 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor, nn
 
-from diptych.data.augment import Augmentation, training_example
-from diptych.data.coco import CocoDataset
-from diptych.data.order import sample_order
-from diptych.data.photos import Photos
 from diptych.data.split import Split
 from diptych.errors import RecipeError
 from diptych.models import FrozenCodec, load_codec, load_view, save_view
 from diptych.nn.discriminator import PatchDiscriminator
-from diptych.nn.tradeoff import squared_error
-from diptych.training.distances import dissimilarity, grid_excess
+from diptych.nn.tradeoff import distortion_weight, squared_error
 from diptych.training.loop import LoopSettings, Stage
-from diptych.training.losses import draw_qualities
-from diptych.training.machines import Machines
+from diptych.training.losses import HumanDistance, HumanError, balance, draw_qualities
 from diptych.training.optim import muon_and_adamw
+from diptych.training.photos import Crops, Sources, Target, TrainingPhotos
+from diptych.training.task_loss import TaskNetworks, Teachers
 
 VALIDATION = 64
 """Most pictures that decide between checkpoints."""
-SMALLEST = 1e-6
-"""Distances below it are as good as none; their logarithms would run away."""
+JUDGED = (10.0, 60.0)
+"""Range of the qualities at which they do."""
 
 
-class HumanRecipe(BaseModel):
+class HumanRecipe(HumanError):
     """Recipe of the ``human`` stage. With the defaults: the published method, but for its learning rate.
 
-    Low impact (LI) is the same recipe with a lower learning rate. ``mse_weight`` x ln MSE + ``ssim_weight`` x
-    ln(1 - SSIM) + ``feature_weight`` x (mean over the machines of ln(feature distance)) + ``task_weight`` x
-    ln(mean of the machines' losses) + ``grid_weight`` x (logarithmic excess of the grid), summed over the pictures,
-    is the fidelity; the adversary's gradient is scaled to ``gan_weight`` times the norm of the MSE's.
+    Low impact (LI) is the same recipe with a lower learning rate. The weighted squared error, SSIMULACRA sum and
+    grid (:class:`HumanError`), ``feature_weight`` x (sum of share x feature distance) and ``task_weight`` x (the
+    networks' losses) are the fidelity; the adversary's gradient is scaled to ``gan_weight`` times the error's norm.
     """
 
-    model_config = ConfigDict(extra="forbid")
-
     loop: LoopSettings
-    photos: Path
-    labels: Path | None = Field(default=None, description="COCO labels, for the machines' losses")
+    photos: Sources
     split: Split = Field(default="all", description="'train' leaves photos out and chooses the checkpoint by them")
-    limit: int = Field(default=0, ge=0, description="use only this many photos")
+    limit: int = Field(default=0, ge=0, description="use only this many photos of each folder")
     codec: Path = Field(description="the base codec whose files get a human view")
     start: Path | None = Field(default=None, description="view to go on from; by default the machine view")
-    machines: list[Path] = Field(default=[], description="whose features are compared: weights or descriptions")
+    tasks: Teachers = Field(default=[], description="frozen task networks whose features are compared")
     stages: int = Field(default=2, gt=0, description="how many stages of g_s are tuned, from the latents on")
     batch: int = Field(default=8, gt=0)
     crop: int = Field(default=256, gt=0, multiple_of=64)
-    scale: tuple[float, float] = Field(
-        default=(1.3, 1.6), description="labelled photos' long side relative to the crop; others are not scaled"
-    )
+    zoom: tuple[float, float] = Field(default=(0.75, 1.5), description="photo pixels per pixel of a resampled crop")
     patches: int = Field(default=3, gt=0, description="random patches per picture")
     patch: int = Field(default=64, gt=0, multiple_of=8, description="side of a patch, in pixels")
-    mse_over: Literal["patches", "crop"] = Field(default="patches", description="where the MSE is taken")
-    mse_weight: float = Field(default=1.0, gt=0)
-    ssim_weight: float = Field(default=0.0, ge=0)
-    feature_weight: float = Field(default=0.0, ge=0, description="of the machines' mean; needs machines")
-    task_weight: float = Field(default=0.0, ge=0, description="of the machines' losses; needs labels")
-    grid_weight: float = Field(default=0.0, ge=0)
+    mse_over: Literal["patches", "crop"] = Field(default="patches", description="where the error is taken")
+    feature_weight: float = Field(default=0.0, ge=0, description="of the feature distances; needs tasks")
+    task_weight: float = Field(default=0.0, ge=0, description="of the networks' losses; needs labels")
     gan_weight: float = Field(default=0.1, ge=0, description="0 leaves the adversary out")
     discriminator_lr: float = Field(default=2e-4, gt=0)
 
 
 class Batch(NamedTuple):
-    """Latents and original of one step, shared by both players; ``targets`` is empty without labels."""
+    """What both players see of a step: crops, qualities ``(B,)``, corners ``(B, k, 2)`` of the patches, targets."""
+
+    crops: Crops
+    quality: Tensor
+    corners: Tensor
+    targets: list[Target]
+
+
+class Coded(NamedTuple):
+    """A batch on the device, coded by the frozen encoder."""
 
     x: Tensor
-    targets: list[dict[str, Tensor]]
     y_hat: Tensor
     quality: Tensor
     corners: Tensor
+    targets: list[Target]
 
 
 class TunedDecoder(nn.Module):
@@ -144,21 +139,20 @@ class HumanStage(Stage):
         torch.manual_seed(recipe.loop.seed)
         if recipe.patch > recipe.crop:
             raise RecipeError(f"patches of {recipe.patch} pixels do not fit into crops of {recipe.crop}")
-        if bool(recipe.feature_weight) != bool(recipe.machines):
-            raise RecipeError("'feature_weight' and 'machines' go together: one of them is missing")
-        if bool(recipe.task_weight) != bool(recipe.labels):
-            raise RecipeError("'task_weight' and 'labels' go together: one of them is missing")
+        if bool(recipe.feature_weight) != bool(recipe.tasks):
+            raise RecipeError("'feature_weight' and 'tasks' go together: one of them is missing")
         self.recipe = recipe
-        self.data = self._photos(recipe.split, recipe.limit)
-        print(self.data.summary())
-        self.kept_back = self._photos("validation", VALIDATION) if recipe.split == "train" else None
+        self.photos = self._photos(recipe.batch, recipe.limit, recipe.split)
+        print(self.photos.summary())
+        self.kept_back = self._photos(recipe.batch, VALIDATION, "validation") if recipe.split == "train" else None
         self.frozen = load_codec(recipe.codec)
         self.model: TunedDecoder = TunedDecoder(self.frozen, recipe.stages)
         if recipe.start:
             self.model.start_from(load_view(recipe.start, self.frozen))
-        self.machines = Machines(recipe.machines, self.data)
-        if recipe.task_weight and not self.machines.learn:
-            raise RecipeError("'task_weight' needs a machine that detects: these only have features")
+        self.distance = HumanDistance(recipe)
+        self.tasks = TaskNetworks(recipe.tasks, self.photos.classes)
+        if recipe.task_weight:
+            self.tasks.require_losses()
 
     def players(self) -> Mapping[str, list[nn.Module]]:
         players: dict[str, list[nn.Module]] = {"decoder": self.model.tuned_stages()}
@@ -173,96 +167,69 @@ class HumanStage(Stage):
         return [torch.optim.AdamW(parameters, lr=self.recipe.discriminator_lr, betas=(0.5, 0.9), weight_decay=0.0)]
 
     def batch(self, seed: int, number: int) -> Batch:
-        x, targets = self._drawn(self.data, seed, number, self.recipe.batch)
-        return self._coded(x, targets, draw_qualities(len(x), x.device))
+        recipe = self.recipe
+        crops, targets = self.photos.draw(seed, number)
+        random = np.random.default_rng([seed, number, 5])
+        corners = random.integers(recipe.crop - recipe.patch + 1, size=(recipe.batch, recipe.patches, 2))
+        return Batch(crops, draw_qualities(recipe.batch, seed, number), torch.from_numpy(corners), targets)
 
-    def losses(self, player: str, batch: Batch, progress: float) -> dict[str, Tensor]:
+    def losses(self, player: str, batch: Batch, progress: Tensor) -> dict[str, Tensor]:
+        coded = self._coded(batch)
         if player == "discriminator":
             with torch.no_grad():
-                fake = self._cut(self._decode(batch), batch.corners)
-            return self._judge(self._cut(batch.x, batch.corners), fake)
-        x_hat = self._decode(batch)
-        distances = self._distances(batch, x_hat)
-        fidelity, error = self._fidelity(distances).sum(), self._fidelity({"mse": distances["mse"]}).sum()
-        logged = {name: distance.detach().mean() for name, distance in distances.items()}
+                fake = self._cut(self._decode(coded), coded.corners)
+            return self._judge(self._cut(coded.x, coded.corners), fake)
+        x_hat = self._decode(coded)
+        terms = self._terms(coded, x_hat)
+        fidelity = torch.stack([*terms.values()]).sum()
+        logged = {name: term.detach().mean() for name, term in terms.items()}
         if not self.recipe.gan_weight:
             return {"loss": fidelity, **logged}
-        adversarial = -self.model.discriminator(self._cut(x_hat, batch.corners)).float().mean()
-        loss = balanced(fidelity, error, adversarial, self.recipe.gan_weight, x_hat)
+        adversarial = -self.model.discriminator(self._cut(x_hat, coded.corners)).float().mean()
+        loss = balanced(fidelity, terms["mse"].sum(), adversarial, self.recipe.gan_weight, x_hat)
         return {"loss": loss, "adversarial": adversarial, **logged}
 
     def validate(self) -> float | None:
-        """Mean fidelity on crops of the photos that were left out, at qualities 10 to 60."""
+        """Mean fidelity on crops of the photos that were left out, see :data:`JUDGED`."""
         if self.kept_back is None:
             return None
-        total, count = 0.0, len(self.kept_back)
-        for first in range(0, count, 8):
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(first)
-                x, targets = self._drawn(self.kept_back, 0, first // 8, min(8, count - first))
-                batch = self._coded(x, targets, torch.linspace(10, 60, len(x)))
-                total += float(self._fidelity(self._distances(batch, self._decode(batch))).sum())
-        return total / count
+        sums = []
+        for number in range(max(1, min(VALIDATION, len(self.kept_back)) // self.recipe.batch)):
+            crops, targets = self.kept_back.draw(0, number)
+            quality = torch.linspace(*JUDGED, self.recipe.batch)
+            corners = torch.zeros(self.recipe.batch, self.recipe.patches, 2, dtype=torch.long)
+            coded = self._coded(Batch(crops, quality, corners, targets), self.kept_back)
+            sums.append(torch.stack([*self._terms(coded, self._decode(coded)).values()]).sum(0).mean())
+        return float(torch.stack(sums).mean())
 
-    def _photos(self, split: Split, limit: int) -> Photos | CocoDataset:
-        recipe = self.recipe
-        if recipe.labels:
-            return CocoDataset(recipe.photos, recipe.labels, split, limit=limit or None)
-        return Photos(recipe.photos, limit, split)
+    def _photos(self, batch: int, limit: int, split: Split) -> TrainingPhotos:
+        return TrainingPhotos(self.recipe.photos, batch, self.recipe.crop, self.recipe.zoom, limit, split)
 
-    def _drawn(
-        self, data: Photos | CocoDataset, seed: int, number: int, count: int
-    ) -> tuple[Tensor, list[dict[str, Tensor]]]:
-        """Crops ``(count, 3, S, S)`` and their targets, if there are labels."""
-        if isinstance(data, Photos):
-            return data.crops(seed, number, count, self.recipe.crop), []
-        how = Augmentation(size=self.recipe.crop, scale=self.recipe.scale, colour=0.0)
-        random = np.random.default_rng([seed, number, 3])
-        order = sample_order(seed, len(data), number, count)
-        pictures, targets = zip(*(training_example(data, index, how, random) for index in order), strict=True)
-        return torch.stack(pictures), list(targets)
-
-    def _coded(self, x: Tensor, targets: list[dict[str, Tensor]], quality: Tensor) -> Batch:
-        recipe, device = self.recipe, next(self.model.parameters()).device
-        x = x.to(device, memory_format=torch.channels_last)
-        corners = torch.randint(recipe.crop - recipe.patch + 1, (len(x), recipe.patches, 2))
+    def _coded(self, batch: Batch, photos: TrainingPhotos | None = None) -> Coded:
+        device = next(self.model.parameters()).device
+        x, quality = (photos or self.photos).pictures(batch.crops, device), batch.quality.to(device)
         with torch.no_grad():
-            y_hat = self.model.codec.quantized(x, quality.to(device))
-        targets = [{name: value.to(device) for name, value in target.items()} for target in targets]
-        return Batch(x, targets, y_hat, quality.to(device), corners)
+            y_hat = self.model.codec.quantized(x, quality)
+        targets = [{name: value.to(device) for name, value in target.items()} for target in batch.targets]
+        return Coded(x, y_hat, quality, batch.corners.to(device), targets)
 
-    def _decode(self, batch: Batch) -> Tensor:
-        return self.model.codec.g_s(batch.y_hat, batch.quality).float()
+    def _decode(self, coded: Coded) -> Tensor:
+        return self.model.codec.g_s(coded.y_hat, coded.quality).float()
 
-    def _distances(self, batch: Batch, x_hat: Tensor) -> dict[str, Tensor]:
-        """Those that have a weight, each ``(B,)``."""
-        recipe, x = self.recipe, batch.x
-        if recipe.mse_over == "crop":
-            found = {"mse": squared_error(x, x_hat)}
-        else:
-            errors = squared_error(self._cut(x, batch.corners), self._cut(x_hat, batch.corners))
-            found = {"mse": errors.unflatten(0, (len(x), -1)).mean(1)}
-        if recipe.ssim_weight:
-            found["ssim"] = dissimilarity(x, x_hat)
-        if self.machines:
-            found |= self._machine_distances(batch, x_hat)
-        if recipe.grid_weight:
-            found["grid"] = grid_excess(x, x_hat)
-        return found
-
-    def _machine_distances(self, batch: Batch, x_hat: Tensor) -> dict[str, Tensor]:
-        """Geometric mean of the machines' feature distances; mean of their losses, the same for all pictures."""
-        distances, losses = self.machines.look(batch.x, x_hat, batch.targets)
-        found = {"feature": distances.clamp(min=SMALLEST).log().mean(0).exp()}
-        return found if losses is None else found | {"task": losses.expand(len(x_hat))}
-
-    def _fidelity(self, distances: Mapping[str, Tensor]) -> Tensor:
-        """Weighted sum of logarithms ``(B,)``; the grid's distance is one already."""
-        terms = [
-            getattr(self.recipe, f"{name}_weight") * (value if name == "grid" else value.clamp(min=SMALLEST).log())
-            for name, value in distances.items()
-        ]
-        return torch.stack(terms).sum(0)
+    def _terms(self, coded: Coded, x_hat: Tensor) -> dict[str, Tensor]:
+        """Weighted distances by name, each ``(B,)``; only those that have a weight."""
+        recipe, x, quality = self.recipe, coded.x, coded.quality
+        terms = self.distance(x, x_hat, quality)
+        if recipe.mse_over == "patches":
+            errors = squared_error(self._cut(x, coded.corners), self._cut(x_hat, coded.corners))
+            terms["mse"] = self.distance.mse_weight(quality) * errors.unflatten(0, (len(x), -1)).mean(1)
+        if recipe.feature_weight or recipe.task_weight:
+            features, task = self.tasks.look(x, x_hat, coded.targets if recipe.task_weight else None)
+            terms["features"] = recipe.feature_weight * features
+            if recipe.task_weight:
+                terms["task"] = recipe.task_weight * task.expand(len(x))
+        weight = balance(quality) * distortion_weight(quality)
+        return {name: weight * term for name, term in terms.items()}
 
     def _judge(self, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
         """Hinge loss of the discriminator (Lim & Ye, 2017)."""
@@ -271,20 +238,23 @@ class HumanStage(Stage):
         return {"loss": loss, "real": on_real.mean(), "fake": on_fake.mean()}
 
     def _cut(self, pictures: Tensor, corners: Tensor) -> Tensor:
-        side = self.recipe.patch
-        cut = [
-            picture[:, top : top + side, left : left + side]
-            for picture, places in zip(pictures, corners.tolist(), strict=True)
-            for top, left in places
-        ]
-        return torch.stack(cut)
+        """Patches ``(B k, 3, p, p)``, those of a picture one after the other."""
+        steps = torch.arange(self.recipe.patch, device=pictures.device)
+        rows, columns = (corners[..., axis, None] + steps for axis in (0, 1))
+        whose = torch.arange(len(pictures), device=pictures.device)[:, None, None, None]
+        return (
+            pictures.permute(0, 2, 3, 1)[whose, rows[..., :, None], columns[..., None, :]]
+            .permute(0, 1, 4, 2, 3)
+            .flatten(0, 1)
+        )
+
+    def frozen_networks(self) -> list[nn.Module]:
+        return [*self.tasks.tasks, self.distance]
 
     def pictures(self) -> dict[str, Tensor]:
-        device = next(self.model.parameters()).device
-        x = self._drawn(self.data, 0, 0, 2)[0].to(device)
-        quality = torch.tensor([15.0, 50.0], device=device)
-        x_hat = self.model.codec.g_s(self.model.codec.quantized(x, quality), quality)
-        return {"original and human view": torch.cat([torch.cat([*x], 2), torch.cat([*x_hat.float()], 2)], 1)}
+        coded = self._coded(self.batch(0, 0))
+        x_hat = self._decode(coded)
+        return {"original and human view": torch.cat([torch.cat([*p[:2]], 2) for p in (coded.x, x_hat)], 1)}
 
     def export(self, path: Path) -> None:
         save_view(self.model.tuned_layers(), self.frozen.model_id, path, {"stage": "human"})

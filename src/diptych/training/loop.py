@@ -84,12 +84,16 @@ class Stage(ABC):
         """One batch of training data, a pure function of its arguments; torch's generator may be drawn from."""
 
     @abstractmethod
-    def losses(self, player: str, batch: Any, progress: float) -> dict[str, Tensor]:
+    def losses(self, player: str, batch: Any, progress: Tensor) -> dict[str, Tensor]:
         """Scalars of one pass: ``loss`` is minimised, the rest is logged. ``progress`` runs from 0 to 1."""
 
     @abstractmethod
     def export(self, path: Path) -> None:
         """Write the model's current weights as float16 safetensors."""
+
+    @abstractmethod
+    def frozen_networks(self) -> Sequence[nn.Module]:
+        """What else computes on the device and never learns, such as task networks."""
 
     def optimizers(self, player: str, lr: float) -> list[torch.optim.Optimizer]:
         """Optimizers of one player."""
@@ -202,6 +206,8 @@ class Trainer:
         self.processes = Processes()
         self.own = self.processes.share(settings.batches)
         channels_last(stage.model.to(self.processes.device))
+        for module in stage.frozen_networks():
+            module.to(self.processes.device)
         self.optimizers = {player: stage.optimizers(player, settings.lr) for player in stage.players()}
         self.base_lr = [
             [[group["lr"] for group in o.param_groups] for o in owned] for owned in self.optimizers.values()
@@ -287,7 +293,8 @@ class Trainer:
         settings = self.settings
         _reseed(settings.seed, number)
         with torch.autocast(self.processes.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-            losses = self.stage.losses(player, batch, self.step / settings.steps)
+            progress = torch.tensor(self.step / settings.steps, device=self.processes.device)
+            losses = self.stage.losses(player, batch, progress)
         self.processes.backward(losses["loss"] / settings.batches)
         return losses
 

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
-import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from diptych.data.photos import Photos
 from diptych.nn.context import SCANS
 from diptych.nn.model import CodecModel
 from diptych.nn.tradeoff import distortion_weight, squared_error
 from diptych.nn.transforms import Widths
 from diptych.training.loop import LoopSettings, Stage
 from diptych.training.losses import balance, draw_qualities
+from diptych.training.photos import Crops, Sources, TrainingPhotos
 
-LARGEST_ZOOM = 1.9
+
+class Batch(NamedTuple):
+    """Crops of one step and the quality of each ``(B,)``."""
+
+    crops: Crops
+    quality: Tensor
 
 
 class PixelRecipe(BaseModel):
@@ -28,8 +32,8 @@ class PixelRecipe(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     loop: LoopSettings
-    photos: Path
-    limit: int = Field(default=0, ge=0, description="use only this many photos")
+    photos: Sources
+    limit: int = Field(default=0, ge=0, description="use only this many photos of each folder")
     start: Path | None = Field(default=None, description="codec weights to start from")
     scan: Literal["plain", "checkerboard", "quadtree"] = Field(
         default="checkerboard",
@@ -37,8 +41,9 @@ class PixelRecipe(BaseModel):
     )
     batch: int = Field(default=8, gt=0)
     crop: int = Field(default=256, gt=0, multiple_of=64)
-    zoom: float = Field(
-        default=0.0, ge=0, le=1, description="share of crops enlarged, as photos of finer resolution"
+    zoom: tuple[float, float] = Field(
+        default=(0.53, 1.0),
+        description="photo pixels per pixel of a resampled crop, below 1: as of finer resolution",
     )
 
 
@@ -50,7 +55,7 @@ class PixelStage(Stage):
 
         torch.manual_seed(recipe.loop.seed)
         self.recipe = recipe
-        self.photos = Photos(recipe.photos, recipe.limit)
+        self.photos = TrainingPhotos(recipe.photos, recipe.batch, recipe.crop, recipe.zoom, recipe.limit)
         print(self.photos.summary())
         passes = SCANS[recipe.scan](Widths().latent)
         self.model: CodecModel = load_model(recipe.start) if recipe.start else CodecModel(passes=passes)
@@ -58,20 +63,15 @@ class PixelStage(Stage):
     def players(self) -> Mapping[str, list[nn.Module]]:
         return {"codec": [self.model]}
 
-    def batch(self, seed: int, number: int) -> Tensor:
-        size = self.recipe.crop
-        x = self.photos.crops(seed, number, self.recipe.batch, size)
-        enlarged = round(self.recipe.batch * self.recipe.zoom)
-        if enlarged:
-            part = int(size / np.random.default_rng([seed, number, 3]).uniform(1, LARGEST_ZOOM))
-            x[:enlarged] = nn.functional.interpolate(x[:enlarged, :, :part, :part], size, mode="bicubic").clamp(
-                0, 1
-            )
-        return x
+    def frozen_networks(self) -> list[nn.Module]:
+        return []
 
-    def losses(self, player: str, batch: Tensor, progress: float) -> dict[str, Tensor]:
-        x = batch.to(next(self.model.parameters()).device)
-        quality = draw_qualities(len(x), x.device)
+    def batch(self, seed: int, number: int) -> Batch:
+        return Batch(self.photos.draw(seed, number)[0], draw_qualities(self.recipe.batch, seed, number))
+
+    def losses(self, player: str, batch: Batch, progress: Tensor) -> dict[str, Tensor]:
+        device = next(self.model.parameters()).device
+        x, quality = self.photos.pictures(batch.crops, device), batch.quality.to(device)
         coded = self.model(x, quality)
         bpp = coded.bits / x[0, 0].numel()
         mse = squared_error(x, coded.x_hat)
@@ -79,8 +79,9 @@ class PixelStage(Stage):
         return {"loss": loss, "bpp": bpp.mean(), "psnr": (10 * torch.log10(255**2 / mse)).mean()}
 
     def pictures(self) -> dict[str, Tensor]:
-        x = self.photos.crops(0, 0, 2, self.recipe.crop).to(next(self.model.parameters()).device)
-        quality = torch.tensor([15.0, 60.0], device=x.device)
+        device = next(self.model.parameters()).device
+        x = self.photos.pictures(self.photos.draw(0, 0)[0], device)[:2]
+        quality = torch.linspace(15, 60, len(x), device=device)
         x_hat = self.model(x, quality).x_hat
         return {"original and decoded": torch.cat([torch.cat([*x], 2), torch.cat([*x_hat], 2)], 1)}
 

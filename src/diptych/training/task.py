@@ -90,6 +90,9 @@ class TaskStage(Stage):
             optimizers.append(torch.optim.AdamW(pretrained, lr=slow, betas=(0.9, 0.98), weight_decay=0.0))
         return optimizers
 
+    def frozen_networks(self) -> list[nn.Module]:
+        return []
+
     def batch(self, seed: int, number: int) -> Batch:
         random = np.random.default_rng([seed, number])
         order = sample_order(seed, len(self.epoch), number, self.recipe.batch)
@@ -128,7 +131,7 @@ class TaskStage(Stage):
         network.resize(recipe.size)
         return network.requires_grad_(True)
 
-    def losses(self, player: str, batch: Batch, progress: float) -> dict[str, Tensor]:
+    def losses(self, player: str, batch: Batch, progress: Tensor) -> dict[str, Tensor]:
         device = next(self.model.parameters()).device
         pictures, targets = batch
         moved = [{name: value.to(device) for name, value in target.items()} for target in targets]
