@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 import torch
@@ -13,8 +14,11 @@ from safetensors.torch import load_file
 
 from diptych.errors import ModelError, RecipeError
 from diptych.training import run
-from diptych.training.loop import LoopSettings, fastest_precision
+from diptych.training.capture import copy_into, on_device, set_rate
+from diptych.training.loop import fastest_precision
 from diptych.training.optim import KernelMuon, muon_and_adamw
+from diptych.training.stage import LoopSettings
+from diptych.training.stages import build
 
 
 def pixel_recipe(folder: Path, photos: Path, steps: int = 6) -> Path:
@@ -138,3 +142,53 @@ def test_batches_prepared_ahead_change_nothing(tmp_path: Path, photos: Path) -> 
 def test_every_scan_trains(tmp_path: Path, photos: Path, scan: str) -> None:
     weights = load_file(run("pixel", pixel_recipe(tmp_path, photos, steps=1), [f"scan={scan}"]))
     assert len(weights["passes"].unique()) == {"plain": 1, "checkerboard": 2, "quadtree": 4}[scan]
+
+
+def test_the_path_of_a_gpu_has_the_losses_of_the_loaders(tmp_path: Path, photos: Path) -> None:
+    """Photos kept on the device and crops cut there, on the CPU."""
+    recipe = pixel_recipe(tmp_path, photos)
+    host, device = (build("pixel", recipe, ["zoom=[0.6, 1.4]", "batch=3"])[0] for _ in range(2))
+    crops = device.crops()
+    assert crops is not None
+    crops.keep_on(torch.device("cpu"))
+    for number in range(4):
+        losses = []
+        for stage in (host, device):
+            torch.manual_seed(number)
+            losses.append(stage.losses("codec", stage.batch(1, number), torch.tensor(0.0)))
+        for name, value in losses[0].items():
+            assert torch.allclose(value, losses[1][name], rtol=1e-3), name
+
+
+def test_photos_kept_on_the_device_train_a_codec(tmp_path: Path, photos: Path) -> None:
+    weights = load_file(run("pixel", pixel_recipe(tmp_path, photos, steps=2), ["loop.keep_photos=device"]))
+    assert all(value.float().isfinite().all() for value in weights.values())
+
+
+def test_a_recorded_steps_inputs_are_overwritten_in_place() -> None:
+    class Pair(NamedTuple):
+        pictures: torch.Tensor
+        more: list[torch.Tensor]
+
+    first = Pair(torch.zeros(2, 3), [torch.ones(1)])
+    kept = on_device(first, torch.device("cpu"))
+    addresses = [kept.pictures.data_ptr(), kept.more[0].data_ptr()]
+    copy_into(kept, Pair(torch.full((2, 3), 7.0), [torch.full((1,), 8.0)]))
+    assert [kept.pictures.data_ptr(), kept.more[0].data_ptr()] == addresses
+    assert kept.pictures.eq(7).all()
+    assert kept.more[0].eq(8).all()
+    assert first.pictures.eq(0).all()
+
+
+def test_a_rate_in_a_tensor_moves_kernels_as_a_number_does() -> None:
+    moved = []
+    for rate in (0.1, torch.tensor(0.1)):
+        torch.manual_seed(0)
+        conv = torch.nn.Conv2d(6, 8, 3, bias=False)
+        (optimizer,) = muon_and_adamw([conv], lr=0.5)
+        optimizer.param_groups[0]["lr"] = rate
+        set_rate(optimizer.param_groups[0], 0.2)
+        conv(torch.randn(2, 6, 9, 9)).square().sum().backward()
+        optimizer.step()
+        moved.append(conv.weight.detach())
+    assert torch.equal(*moved)

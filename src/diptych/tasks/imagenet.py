@@ -57,8 +57,10 @@ def imagenet_body(name: Body, path: str | Path | None = None) -> Any:
 
 def normalized(images: Tensor) -> Tensor:
     """Pictures (float (B, 3, H, W) in [0, 1]) as networks trained on ImageNet expect them, channels last."""
-    mean, std = (images.new_tensor(v)[:, None, None] for v in (IMAGENET_MEAN, IMAGENET_STD))
-    return ((images - mean) / std).contiguous(memory_format=torch.channels_last)
+    # Numbers, not tensors: constants would be copied to the device, which a recorded step must not do.
+    colours = zip(images.unbind(1), IMAGENET_MEAN, IMAGENET_STD, strict=True)
+    scaled = torch.stack([(colour - mean) / std for colour, mean, std in colours], 1)
+    return scaled.contiguous(memory_format=torch.channels_last)
 
 
 def fold_batch_norms(network: nn.Module) -> None:

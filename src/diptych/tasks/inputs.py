@@ -74,8 +74,8 @@ def network_input(images: Tensor, how: InputDescription, where: Placement) -> Te
             x = pad(x, border, value=how.grey)
         if how.channels == "bgr":
             x = x.flip(1)
-        mean, std = (x.new_tensor(v)[:, None, None] for v in (how.mean, how.std))
-        x = (x * how.white - mean) / std
+        colours = zip(x.unbind(1), how.mean, how.std, strict=True)
+        x = torch.stack([(colour * how.white - mean) / std for colour, mean, std in colours], 1)
         return (x if how.layout == "nchw" else x.permute(0, 2, 3, 1)).contiguous()
 
 

@@ -25,9 +25,9 @@ from diptych.models import load_codec, load_model, load_view, save_model, save_v
 from diptych.nn.model import CodecModel
 from diptych.nn.tradeoff import distortion_weight, squared_error
 from diptych.nn.transforms import Synthesis
-from diptych.training.loop import LoopSettings, Stage
 from diptych.training.losses import HumanDistance, HumanError, balance, draw_qualities
 from diptych.training.photos import Crops, Sources, Target, TrainingPhotos
+from diptych.training.stage import LoopSettings, Stage
 from diptych.training.task_loss import TaskNetworks, Teachers
 
 
@@ -145,6 +145,9 @@ class BaseStage(Stage):
             for name, value in load_view(self.recipe.human_start, load_codec(self.recipe.start)).items():
                 own[name].data.copy_(value)
         return human
+
+    def crops(self) -> TrainingPhotos:
+        return self.photos
 
     def frozen_networks(self) -> list[nn.Module]:
         return [*self.tasks.tasks, *([self.human_distance] if self.human_distance else [])]

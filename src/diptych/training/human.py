@@ -27,10 +27,10 @@ from diptych.errors import RecipeError
 from diptych.models import FrozenCodec, load_codec, load_view, save_view
 from diptych.nn.discriminator import PatchDiscriminator
 from diptych.nn.tradeoff import distortion_weight, squared_error
-from diptych.training.loop import LoopSettings, Stage
 from diptych.training.losses import HumanDistance, HumanError, balance, draw_qualities
 from diptych.training.optim import muon_and_adamw
 from diptych.training.photos import Crops, Sources, Target, TrainingPhotos
+from diptych.training.stage import LoopSettings, Stage
 from diptych.training.task_loss import TaskNetworks, Teachers
 
 VALIDATION = 64
@@ -247,6 +247,9 @@ class HumanStage(Stage):
             .permute(0, 1, 4, 2, 3)
             .flatten(0, 1)
         )
+
+    def crops(self) -> TrainingPhotos:
+        return self.photos
 
     def frozen_networks(self) -> list[nn.Module]:
         return [*self.tasks.tasks, self.distance]

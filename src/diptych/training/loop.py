@@ -17,14 +17,13 @@ from __future__ import annotations
 import math
 import os
 import time
-from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
@@ -32,83 +31,11 @@ from torch.utils.tensorboard import SummaryWriter
 
 from diptych.errors import ModelError
 from diptych.nn.transforms import channels_last
-from diptych.training.optim import muon_and_adamw
+from diptych.training.capture import EAGER_STEPS, CapturedStep, make_capturable, make_eager, recording, set_rate
+from diptych.training.optim import Average
+from diptych.training.photos import TrainingPhotos
 from diptych.training.processes import Processes
-
-Precision = Literal["auto", "fp32", "bf16"]
-
-
-class LoopSettings(BaseModel):
-    """The part of a recipe that every stage shares."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    out: Path = Field(description="folder of checkpoints, logs and the exported weights")
-    steps: int = Field(gt=0)
-    batches: int = Field(default=1, gt=0, description="batches per step, shared out among the processes")
-    seed: int = Field(default=0, ge=0)
-    lr: float = Field(default=2e-3, gt=0)
-    warmup: int = Field(default=50, ge=0, description="steps of linear warm-up")
-    decay: float = Field(default=0.4, ge=0, le=1, description="last part of the run in which lr falls to zero")
-    clip: float = Field(default=1.0, gt=0, description="largest norm of each player's gradient")
-    ema: float = Field(default=0.998, ge=0, lt=1)
-    precision: Precision = "auto"
-    threads: int = Field(default=0, ge=0, description="0: as many as PyTorch chooses")
-    workers: int = Field(default=0, ge=0, description="processes that prepare batches ahead; pays with a GPU")
-    checkpoint_minutes: float = Field(default=3.0, ge=0)
-    log_every: int = Field(default=20, gt=0)
-    pictures_every: int = Field(default=500, gt=0)
-    validate_every: int = Field(default=200, gt=0, description="steps between checkpoints that may be chosen")
-
-    def lr_factor(self, step: int) -> float:
-        """Warm-up, plateau, linear decay to zero."""
-        rise = (step + 1) / max(self.warmup, 1)
-        fall = (self.steps - step) / max(self.decay * self.steps, 1)
-        return min(1.0, rise, fall)
-
-
-class Stage(ABC):
-    """What one kind of training brings to the loop."""
-
-    model: nn.Module
-    """Everything that must survive a restart; its ``state_dict`` is checkpointed."""
-
-    lr: float
-
-    @abstractmethod
-    def players(self) -> Mapping[str, list[nn.Module]]:
-        """Who takes turns, and the modules each one trains. The average (EMA) covers all of them."""
-
-    @abstractmethod
-    def batch(self, seed: int, number: int) -> Any:
-        """One batch of training data, a pure function of its arguments; torch's generator may be drawn from."""
-
-    @abstractmethod
-    def losses(self, player: str, batch: Any, progress: Tensor) -> dict[str, Tensor]:
-        """Scalars of one pass: ``loss`` is minimised, the rest is logged. ``progress`` runs from 0 to 1."""
-
-    @abstractmethod
-    def export(self, path: Path) -> None:
-        """Write the model's current weights as float16 safetensors."""
-
-    @abstractmethod
-    def frozen_networks(self) -> Sequence[nn.Module]:
-        """What else computes on the device and never learns, such as task networks."""
-
-    def optimizers(self, player: str, lr: float) -> list[torch.optim.Optimizer]:
-        """Optimizers of one player."""
-        return muon_and_adamw(self.players()[player], lr)
-
-    def validate(self) -> float | None:
-        """How far the current weights are from good on photos that are not trained on, the lower the better.
-
-        The averaged weights with the lowest value become the run's weights; None: the last ones do.
-        """
-        return None
-
-    def pictures(self) -> dict[str, Tensor]:
-        """Sample pictures ``(3, H, W)`` in 0..1 for TensorBoard."""
-        return {}
+from diptych.training.stage import LoopSettings, Stage
 
 
 class _Batches(Dataset[Any]):
@@ -150,29 +77,6 @@ def batches(stage: Stage, settings: LoopSettings, first: int, own: slice) -> Ite
     return iter(lambda: list(islice(each, count)), [])
 
 
-class Average:
-    """Exponential moving average of the trained parameters."""
-
-    def __init__(self, stage: Stage, decay: float) -> None:
-        self.decay = decay
-        trained = {id(p) for modules in stage.players().values() for m in modules for p in m.parameters()}
-        self.live = {name: p for name, p in stage.model.named_parameters() if id(p) in trained and p.requires_grad}
-        self.shadow = {name: p.detach().clone() for name, p in self.live.items()}
-
-    @torch.no_grad()
-    def update(self, step: int) -> None:
-        decay = min(self.decay, (step + 1) / (step + 10))
-        torch._foreach_lerp_(list(self.shadow.values()), [p.data for p in self.live.values()], 1 - decay)
-
-    @torch.no_grad()
-    def swap(self) -> None:
-        """Exchange live and averaged weights; call again to undo."""
-        for name, parameter in self.live.items():
-            kept = parameter.detach().clone()
-            parameter.copy_(self.shadow[name])
-            self.shadow[name].copy_(kept)
-
-
 def fastest_precision(device: torch.device) -> Literal["fp32", "bf16"]:
     """Time one second of a typical convolution, forward and backward, in fp32 and bf16."""
     layer = channels_last(nn.Conv2d(128, 128, 3, padding=1).to(device))
@@ -208,14 +112,27 @@ class Trainer:
         channels_last(stage.model.to(self.processes.device))
         for module in stage.frozen_networks():
             module.to(self.processes.device)
+        photos = stage.crops()
+        if photos is not None and self._keeps(photos):
+            photos.keep_on(self.processes.device)
         self.optimizers = {player: stage.optimizers(player, settings.lr) for player in stage.players()}
         self.base_lr = [
             [[group["lr"] for group in o.param_groups] for o in owned] for owned in self.optimizers.values()
         ]
-        self.average = Average(stage, settings.ema)
+        trained = [module for modules in stage.players().values() for module in modules]
+        self.average = Average(trained, stage.model, settings.ema)
         self.precision: str = settings.precision
-        self.step = 0
+        self.progress = torch.zeros((), device=self.processes.device)
+        self.captured: CapturedStep | None = None
+        self.step = self.done = 0
         self.best = math.inf
+
+    def _keeps(self, photos: TrainingPhotos) -> bool:
+        settings, device = self.settings, self.processes.device
+        if settings.keep_photos != "auto":
+            return settings.keep_photos == "device"
+        alone = device.type == "cuda" and settings.batches == 1 and photos.classes is None
+        return alone and photos.fit(torch.cuda.mem_get_info(device)[0] // 3)
 
     @property
     def checkpoint(self) -> Path:
@@ -257,31 +174,63 @@ class Trainer:
             raise ModelError(f"nothing to resume: {self.checkpoint} does not exist") from None
         except (KeyError, ValueError, RuntimeError) as error:
             raise ModelError(f"{self.checkpoint} does not fit this recipe: {error}") from None
+        make_eager(o for owned in self.optimizers.values() for o in owned)
         self.step, self.precision, self.best = state["step"], state["precision"], state["best"]
 
     def advance(self, batches: Sequence[Any]) -> dict[str, float]:
-        """One step of every player on this process's batches of the step; returns the logged scalars."""
+        """One step of every player on this process's batches of the step.
+
+        Returns:
+            the scalars to be logged, every ``log_every`` steps; else nothing, so that a GPU need not be waited for.
+        """
         settings, step = self.settings, self.step
         factor = settings.lr_factor(step)
-        logged: dict[str, float] = {}
-        for (player, owned), rates in zip(self.optimizers.items(), self.base_lr, strict=True):
+        for owned, rates in zip(self.optimizers.values(), self.base_lr, strict=True):
             for optimizer, base in zip(owned, rates, strict=True):
                 for group, lr in zip(optimizer.param_groups, base, strict=True):
-                    group["lr"] = lr * factor
+                    set_rate(group, lr * factor)
+        self.progress.fill_(step / settings.steps)
+        self.average.weigh(step)
+        rows = self._replayed(batches[0]) if self._capturable else self._update(batches)
+        self.step += 1
+        self.done += 1
+        if self.step % settings.log_every:
+            return {}
+        return self.processes.mean(rows) | {"lr": settings.lr * factor}
+
+    @property
+    def _capturable(self) -> bool:
+        """Whether steps are replayed: crops are cut on the GPU, and some steps have been run without."""
+        photos = self.stage.crops()
+        kept = photos is not None and photos.resident and self.processes.device.type == "cuda"
+        return kept and self.done >= EAGER_STEPS
+
+    def _replayed(self, batch: Any) -> dict[str, Tensor]:
+        if self.captured is None:
+            make_capturable([o for owned in self.optimizers.values() for o in owned], self.processes.device)
+            self.captured = CapturedStep(lambda kept: self._update([kept]), batch, self.processes.device)
+        _reseed(self.settings.seed, self.step)
+        return self.captured(batch)
+
+    def _update(self, batches: Sequence[Any]) -> dict[str, Tensor]:
+        """What a step does, all of it on the device; returns the scalars that describe it."""
+        rows: dict[str, Tensor] = {}
+        for player, owned in self.optimizers.items():
             losses = [self._learn(player, *each) for each in zip(self._numbers(), batches, strict=True)]
             learning = [p for m in self.stage.players()[player] for p in m.parameters() if p.requires_grad]
             self.processes.add_up(learning)
-            trained = [p for p in learning if p.grad is not None]
-            norm = nn.utils.clip_grad_norm_(trained, settings.clip)
-            if bool(torch.isfinite(norm)):
-                for optimizer in owned:
-                    optimizer.step()
+            gradients = [p.grad for p in learning if p.grad is not None]
+            norm = nn.utils.clip_grad_norm_(learning, self.settings.clip)
+            for gradient in gradients:
+                gradient.masked_fill_(~norm.isfinite(), 0)
+            for optimizer in owned:
+                optimizer.step()
             self.stage.model.zero_grad(set_to_none=True)
-            logged |= {f"{player}/{name}": value for name, value in self.processes.mean(losses).items()}
-            logged[f"{player}/gradient_norm"] = float(norm)
-        self.average.update(step)
-        self.step += 1
-        return logged | {"lr": settings.lr * factor}
+            for name in losses[0]:
+                rows[f"{player}/{name}"] = torch.stack([row[name].detach().float() for row in losses]).mean()
+            rows[f"{player}/gradient_norm"] = norm
+        self.average.update()
+        return rows
 
     def _numbers(self) -> range:
         """Of this process's batches of the step."""
@@ -290,12 +239,12 @@ class Trainer:
 
     def _learn(self, player: str, number: int, batch: Any) -> dict[str, Tensor]:
         """Add a batch's share of the step's gradients; returns its losses."""
-        settings = self.settings
-        _reseed(settings.seed, number)
-        with torch.autocast(self.processes.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-            progress = torch.tensor(self.step / settings.steps, device=self.processes.device)
-            losses = self.stage.losses(player, batch, progress)
-        self.processes.backward(losses["loss"] / settings.batches)
+        if not recording():
+            _reseed(self.settings.seed, number)
+        device, enabled = self.processes.device.type, self.precision == "bf16"
+        with torch.autocast(device, torch.bfloat16, enabled=enabled, cache_enabled=not recording()):
+            losses = self.stage.losses(player, batch, self.progress)
+        self.processes.backward(losses["loss"] / self.settings.batches)
         return losses
 
 
@@ -307,7 +256,13 @@ def train(stage: Stage, settings: LoopSettings, resume: bool = False) -> Path:
     Returns:
         ``<out>/weights.safetensors``.
     """
-    trainer = Trainer(stage, settings)
+    device_stream = torch.cuda.stream(torch.cuda.Stream()) if torch.cuda.is_available() else nullcontext()
+    with device_stream:  # a step can only be recorded on another than the default stream
+        return _train(Trainer(stage, settings), resume)
+
+
+def _train(trainer: Trainer, resume: bool) -> Path:
+    stage, settings = trainer.stage, trainer.settings
     if resume:
         trainer.restore()
     elif trainer.checkpoint.exists():
@@ -341,8 +296,9 @@ def _run(trainer: Trainer, writer: SummaryWriter, progress: Progress) -> None:
     saved = time.monotonic()
     for batch in batches(trainer.stage, settings, trainer.step, trainer.own):
         logged = trainer.advance(batch)
-        progress.update(bar, completed=trainer.step, note=_note(logged))
-        if trainer.step % settings.log_every == 0:
+        progress.update(bar, completed=trainer.step)
+        if logged:
+            progress.update(bar, note=_note(logged))
             _log(writer, progress, trainer, logged)
         if trainer.step % settings.pictures_every == 0:
             _draw(writer, trainer)

@@ -135,6 +135,23 @@ class TrainingPhotos:
             return crops.x.to(device, memory_format=torch.channels_last)
         return cut(self._resident[crops.photo], crops.window, self.side)
 
+    @property
+    def resident(self) -> bool:
+        """Whether the photos lie on a device and crops are cut there."""
+        return self._resident is not None
+
+    def fit(self, memory: int) -> bool:
+        """Whether the photos, all of them at the largest one's size, take no more than so many bytes."""
+        random = np.random.default_rng(0)
+        height = width = 0
+        for data in self.data:
+            for index in range(len(data)):
+                shape = data.sample(index, random).photo.shape
+                height, width = max(height, shape[0]), max(width, shape[1])
+                if 3 * height * width * len(self) > memory:
+                    return False
+        return True
+
     def keep_on(self, device: torch.device) -> None:
         """Decode all photos into the device's memory; from now on crops are cut there.
 

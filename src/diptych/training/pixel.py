@@ -14,9 +14,9 @@ from diptych.nn.context import SCANS
 from diptych.nn.model import CodecModel
 from diptych.nn.tradeoff import distortion_weight, squared_error
 from diptych.nn.transforms import Widths
-from diptych.training.loop import LoopSettings, Stage
 from diptych.training.losses import balance, draw_qualities
 from diptych.training.photos import Crops, Sources, TrainingPhotos
+from diptych.training.stage import LoopSettings, Stage
 
 
 class Batch(NamedTuple):
@@ -62,6 +62,9 @@ class PixelStage(Stage):
 
     def players(self) -> Mapping[str, list[nn.Module]]:
         return {"codec": [self.model]}
+
+    def crops(self) -> TrainingPhotos:
+        return self.photos
 
     def frozen_networks(self) -> list[nn.Module]:
         return []

@@ -7,7 +7,7 @@ of gradients; so nothing else has to be exchanged.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 import torch
 from accelerate import Accelerator
@@ -62,11 +62,10 @@ class Processes:
         for gradient, part in zip(gradients, total.split([g.numel() for g in gradients]), strict=True):
             gradient.copy_(part.view(gradient.shape))
 
-    def mean(self, rows: Sequence[Mapping[str, Tensor]]) -> dict[str, float]:
-        """Mean of each scalar over the rows of all processes."""
-        own = torch.stack([torch.stack([value.detach().float() for value in row.values()]) for row in rows]).mean(0)
-        everywhere: Tensor = self._accelerator.reduce(own, reduction="mean")
-        return dict(zip(rows[0], everywhere.tolist(), strict=True))
+    def mean(self, row: Mapping[str, Tensor]) -> dict[str, float]:
+        """Mean of each scalar over all processes."""
+        everywhere: Tensor = self._accelerator.reduce(torch.stack([*row.values()]), reduction="mean")
+        return dict(zip(row, everywhere.tolist(), strict=True))
 
     def agree(self, value: str) -> str:
         """The first process's ``value``."""

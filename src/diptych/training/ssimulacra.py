@@ -18,7 +18,7 @@ from torch.nn.functional import avg_pool2d, conv2d, pad
 
 SCALES = 6
 SMALLEST = 8
-"""A scale of a picture with a shorter side than this is left out, as in the tool (which then shifts its weights)."""
+"""A scale with a shorter side is left out, as in the tool (which then shifts its weights)."""
 _STABLE = 0.0009
 _BIAS = 0.0037930732552754493
 _ABSORBED = (

@@ -9,7 +9,7 @@ from typing import Any
 
 from diptych.errors import RecipeError
 from diptych.recipes import read_recipe
-from diptych.training.loop import LoopSettings, Stage
+from diptych.training.stage import LoopSettings, Stage
 
 
 def build(stage: str, recipe: Path, overrides: Sequence[str]) -> tuple[Stage, LoopSettings]:

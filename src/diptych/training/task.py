@@ -21,8 +21,8 @@ from diptych.tasks import load_task
 from diptych.tasks.fcos import FcosSettings, FcosTask
 from diptych.tasks.mask_rcnn import MaskRCNNSettings, MaskRCNNTask
 from diptych.tasks.own import OwnTask
-from diptych.training.loop import LoopSettings, Stage
 from diptych.training.optim import muon_and_adamw
+from diptych.training.stage import LoopSettings, Stage
 
 Batch = tuple[Tensor, list[dict[str, Tensor]]]
 
