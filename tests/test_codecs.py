@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable
 from hashlib import sha256
@@ -320,11 +319,20 @@ def test_info_says_whether_the_codec_is_here(folder: Path, foreign_dip: Path) ->
     assert json.loads(run("info", foreign_dip, "--json").stdout)["codec"] == str(folder / FOREIGN.name)
 
 
-def test_the_list_needs_no_torch(folder: Path) -> None:
-    put(folder, FOREIGN)
-    program = "import sys; from diptych.codecs import known; print(len(list(known())), 'torch' in sys.modules)"
-    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
-    assert said == f"{len(list(codecs.known()))} False\n"
+@pytest.mark.skipif(sys.platform != "linux", reason="where user data lie on Linux")
+def test_where_the_folder_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    for named, place in (
+        ("", tmp_path / "data/diptych/codecs"),
+        ("~/mine", tmp_path / "mine"),
+        (f"{tmp_path}/other", tmp_path / "other"),
+    ):
+        monkeypatch.setenv("DIPTYCH_CODECS", named)
+        assert codecs.folder() == place
+    monkeypatch.delenv("XDG_DATA_HOME")
+    monkeypatch.delenv("DIPTYCH_CODECS")
+    assert codecs.folder() == tmp_path / ".local/share/diptych/codecs"
 
 
 def test_pillow_finds_the_codec(folder: Path, foreign: Codec, foreign_dip: Path) -> None:

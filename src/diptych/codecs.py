@@ -103,12 +103,13 @@ def id_of(names: Iterable[str], read: Callable[[str], NDArray[Any]]) -> bytes:
 def _inside(place: Path, start: str = "") -> Iterator[Known]:
     """The codecs in a folder whose names begin with ``start``, and what is there in the place of one."""
     try:
-        names = sorted(path.name for path in place.iterdir() if path.suffix == _WEIGHTS)
+        paths = sorted(place.iterdir(), key=lambda path: path.stem)  # so 'codec' comes before 'codec-2'
     except FileNotFoundError:
         return
     except OSError as error:
         yield Known(place, problem=f"the folder cannot be read: {reason(error)}")
         return
+    names = [path.name for path in paths if path.suffix == _WEIGHTS]
     for name in names:
         codec = name.removesuffix(_HUMAN) + _WEIGHTS
         if name.startswith(".") or not name.startswith(start) or (name.endswith(_HUMAN) and codec in names):
