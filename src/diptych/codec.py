@@ -152,8 +152,8 @@ class Codec:
     ) -> list[Image.Image]:
         """Decode several views of a file; its entropy-coded part is read once."""
         positions = [dial(view) for view in views]
-        latents = self.latents(data, region)
-        codec = self._with_id(latents.header.model_id)
+        codec = self.for_file(data)
+        latents = codec.latents(data, region)
         return [Image.fromarray(codec._synthesize(latents, position)) for position in positions]
 
     def synthesize(self, latents: Latents, view: str | float = "machine") -> Image.Image:
