@@ -19,7 +19,7 @@ from diptych.errors import DiptychError
 from diptych.extras import extra
 from samples import picture
 
-COMMANDS = ("encode", "decode", "info", "train", "evaluate", "demo", "selftest")
+COMMANDS = ("encode", "decode", "info", "codecs", "train", "evaluate", "demo", "selftest")
 
 
 @pytest.fixture
@@ -283,7 +283,7 @@ def test_version() -> None:
     assert run("--version").stdout == f"diptych {diptych.__version__}\n"
 
 
-@pytest.mark.parametrize("command", [["--help"], ["encode", "--help"], ["decode", "--help"], ["info"]])
+@pytest.mark.parametrize("command", [["--help"], ["encode", "--help"], ["decode", "--help"], ["codecs"], ["info"]])
 def test_torch_is_not_imported(dip: Path, command: list[str]) -> None:
     program = """
 import sys

@@ -146,7 +146,7 @@ def run(
     """Do all jobs and report the outcome of each when it is there; failures do not stop the others.
 
     Args:
-        model: the codec's file, or None for the shipped one.
+        model: the codec's file, or None for the default one, which decodes files of others too.
         workers: how many files are worked on at once, each in a process of its own; with 1, in this one.
 
     Raises:
@@ -201,7 +201,7 @@ def _viewed(codec: Codec, view: str, data: bytes) -> tuple[Codec, str | float, l
     from diptych.views import is_view_file
 
     if is_view_file(view):
-        return _with_view(codec, view), "human", []
+        return _with_view(codec.for_file(data), view), "human", []
     if view != AUTO:
         return codec, view, []
     hint = read_header(data).hint

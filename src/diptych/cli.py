@@ -236,7 +236,10 @@ def decode(
         str | None,
         typer.Option("--map", metavar="FILE|FOLDER", help="Also write where the two views differ, as a heat map."),
     ] = None,
-    model: Model = None,
+    model: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="Decode with this codec alone.", show_default="the one a file names"),
+    ] = None,
     overwrite: Overwrite = False,
     jobs: Jobs = 1,
     resume: Resume = False,
@@ -390,6 +393,7 @@ def selftest() -> None:
 
 app.command()(tools.grid)
 app.command()(tools.lint)
+app.command()(tools.codecs)
 app.command()(ablate)
 app.command()(report)
 app.command()(datasets.label)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Sequence
-from importlib import resources
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from diptych import geometry
+from diptych import codecs, geometry
 from diptych.bitstream import (
     ONE_TILE_PIXELS,
     SYMBOL_LIMIT,
@@ -33,6 +33,7 @@ from diptych.bitstream import (
     encode,
     pack,
     padded_area,
+    read_header,
     unpack,
 )
 from diptych.errors import BitstreamError, DiptychError
@@ -78,12 +79,15 @@ class Codec:
     Attributes:
         model_id: four bytes that name the entropy path; files carry it.
         frozen: networks, integers and tables.
+        alone: whether it refuses files of other codecs. The default one does not: it has them decoded by the
+            codec that they name, found by :mod:`diptych.codecs`.
     """
 
-    def __init__(self, frozen: FrozenCodec, views: Views) -> None:
+    def __init__(self, frozen: FrozenCodec, views: Views, alone: bool = True) -> None:
         self.frozen = frozen
         self.views = views
         self.model_id = frozen.model_id
+        self.alone = alone
 
     def encode(
         self, image: Picture, quality: float = 40, verify: bool = False, refine: Refine | None = None
@@ -135,7 +139,7 @@ class Codec:
                 decoded.
 
         Raises:
-            BitstreamError: if the file is damaged, foreign, too new, or of another model.
+            BitstreamError: if the file is damaged, foreign, too new, or of a codec that is not here.
             DiptychError: if the view or the region is impossible.
         """
         return self.decode_views(data, [view], region)[0]
@@ -148,12 +152,22 @@ class Codec:
     ) -> list[Image.Image]:
         """Decode several views of a file; its entropy-coded part is read once."""
         positions = [dial(view) for view in views]
-        latents = self.latents(data, region)
-        return [Image.fromarray(self._synthesize(latents, position)) for position in positions]
+        codec = self.for_file(data)
+        latents = codec.latents(data, region)
+        return [Image.fromarray(codec._synthesize(latents, position)) for position in positions]
 
     def synthesize(self, latents: Latents, view: str | float = "machine") -> Image.Image:
         """One view of :meth:`latents`; several codecs of one model id can share these."""
-        return Image.fromarray(self._synthesize(latents, dial(view)))
+        return Image.fromarray(self._with_id(latents.header.model_id)._synthesize(latents, dial(view)))
+
+    def for_file(self, data: bytes) -> Codec:
+        """The codec that decodes a file: this one, or the one that the file names (see :attr:`alone`).
+
+        Raises:
+            BitstreamError: if this is no ``.dip`` file, or its codec is not here.
+            ModelError: if that codec cannot be loaded.
+        """
+        return self._with_id(read_header(data).model_id)
 
     def latents(self, data: bytes, region: tuple[int, int, int, int] | None = None) -> Latents:
         """The quantized latents of a file, exact on every machine.
@@ -168,9 +182,7 @@ class Codec:
         container = unpack(data)
         header = container.header
         if header.model_id != self.model_id:
-            raise BitstreamError(
-                f"The file was written with codec {header.model_id.hex()}, this is codec {self.model_id.hex()}."
-            )
+            return self._with_id(header.model_id).latents(data, region)
         plane = geometry.plane(header)
         wanted = geometry.region_of(region, header) if region else geometry.whole_picture(header)
         needed = geometry.latents_of(wanted).grown(geometry.MARGIN, plane)
@@ -185,6 +197,22 @@ class Codec:
         from diptych.nn.complexity import complexity
 
         return complexity(self.frozen.model)
+
+    def _with_id(self, model_id: bytes) -> Codec:
+        if model_id == self.model_id:
+            return self
+        if self.alone:
+            raise BitstreamError(
+                f"The file was written with codec {model_id.hex()}, this is codec {self.model_id.hex()}: name no "
+                "codec, and the right one is looked for."
+            )
+        known = codecs.find(model_id)
+        if known is None:
+            raise BitstreamError(
+                f"The file was written with codec {model_id.hex()}, which is not here: put its .safetensors file "
+                f"into {codecs.folder()} ('diptych codecs' lists those that are here)."
+            )
+        return _opened(known)
 
     def _verify(self, data: bytes, meant: Sequence[bytes]) -> None:
         container = unpack(data)
@@ -290,23 +318,34 @@ class Codec:
 def load(model: str | Path | None = None, view: str | Path | None = None) -> Codec:
     """Load a codec.
 
+    The default one encodes, and decodes files of every codec that is here (see :mod:`diptych.codecs`). One that is
+    chosen by ``model`` or ``view`` decodes its own files alone.
+
     Args:
-        model: a codec file; None for the one that ships with the package.
+        model: a codec file; None for the default one, which ships with the package.
         view: a view file with the human view; None for the shipped one, or for ``<model>.human.safetensors``
             beside a codec file of one's own, if there is one.
 
     Raises:
         ModelError: if a file is missing, damaged, or does not belong to the other.
     """
-    path = Path(model) if model else Path(str(resources.files("diptych") / "weights" / "codec.safetensors"))
-    beside = path.with_suffix(".human.safetensors")
+    path = Path(model) if model else codecs.DEFAULT
+    beside = codecs.human_beside(path)
+    human = Path(view) if view is not None else beside if beside.is_file() else None
+    return _open(path, human, alone=bool(model) or view is not None)
+
+
+@lru_cache(maxsize=8)
+def _opened(known: codecs.Known) -> Codec:
+    """A codec that was found, kept for the next of its files."""
+    return _open(known.path, known.human, alone=True)
+
+
+def _open(path: Path, human: Path | None, alone: bool) -> Codec:
     frozen = load_codec(path)
-    if view is None:
-        human = load_view(beside, frozen) if beside.is_file() else {}
-    else:
-        human = load_view(Path(view), frozen)
+    layers = load_view(human, frozen) if human else {}
     channels_last(frozen.model)
-    return Codec(frozen, Views(frozen.model.g_s, human))
+    return Codec(frozen, Views(frozen.model.g_s, layers), alone)
 
 
 def as_pixels(image: Picture) -> NDArray[np.uint8]:

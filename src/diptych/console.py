@@ -118,11 +118,14 @@ def _progress(total: int) -> Iterator[Callable[[], None]]:
 
 def described(path: Path, as_json: bool, more: Callable[[bytes], Mapping[str, Any]] | None = None) -> str:
     """What is in a ``.dip`` file, and what ``more`` finds in its bytes."""
+    from diptych import codecs
     from diptych.bitstream import unpack
 
     data = read_bytes(path)
     header, payloads = unpack(data)
     sections = [len(payload) for payload in payloads]
+    found = codecs.find(header.model_id)
+    absent = None if as_json else f"not here: put its .safetensors file into {codecs.folder()}"
     facts = {
         "file": str(path),
         "width": header.width,
@@ -131,6 +134,7 @@ def described(path: Path, as_json: bool, more: Callable[[bytes], Mapping[str, An
         "bpp": 8 * len(data) / (header.width * header.height),
         "quality": header.quality,
         "model_id": header.model_id.hex(),
+        "codec": str(found.path) if found else absent,
         "tile_side": header.tile,
         "view_hint": header.hint,
         "payload_bytes": sections,

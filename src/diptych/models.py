@@ -7,7 +7,6 @@ own, in float16, and names the entropy path it belongs to.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -21,6 +20,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from diptych.bitstream.tables import SymbolTables, gaussian_tables
+from diptych.codecs import CODEC_FORMAT, VIEW_FORMAT, id_of
 from diptych.errors import ModelError
 from diptych.nn.context import check_passes
 from diptych.nn.hyperprior import INDEX_GAIN, LEVELS, FrozenHyperprior
@@ -28,11 +28,7 @@ from diptych.nn.integer import ACTIVATION_BITS, ONE, WEIGHT_BITS, IntegerLayer
 from diptych.nn.model import CodecModel
 from diptych.nn.transforms import Widths
 
-CODEC_FORMAT = "diptych-codec-1"
-VIEW_FORMAT = "diptych-view-1"
 _HALF = ("g_a.", "g_s.", "h_a.")
-_DECIDES_LATENTS = ("context.", "gains.log_inverse", "h_s.", "passes", "prior.", "tables.")
-"""Tensors, by the start of their names, that a model id is the hash of."""
 _H_S_LAYERS = 9
 _ROUND_LAYERS = 3
 _PARTS = ("spatial", "expand", "project")
@@ -83,7 +79,7 @@ def load_codec(path: Path) -> FrozenCodec:
         reason = str(error).splitlines()[0]
         raise ModelError(f"{path} is not a complete codec file: {reason}") from None
     model.eval().requires_grad_(False)
-    return FrozenCodec(model, frozen, tables, _model_id(tensors), metadata)
+    return FrozenCodec(model, frozen, tables, id_of(tensors, lambda name: tensors[name].numpy()), metadata)
 
 
 def load_model(path: Path) -> CodecModel:
@@ -205,13 +201,3 @@ def _float_layer(name: str, layer: IntegerLayer) -> dict[str, Tensor]:
         f"{name}.weight": layer.weight.float() / (1 << WEIGHT_BITS),
         f"{name}.bias": layer.bias.float() / (1 << (WEIGHT_BITS + ACTIVATION_BITS)),
     }
-
-
-def _model_id(tensors: Mapping[str, Tensor]) -> bytes:
-    """What decides ``y_hat``, hashed in alphabetical order of the names."""
-    digest = hashlib.sha256()
-    for name in sorted(name for name in tensors if name.startswith(_DECIDES_LATENTS)):
-        array = tensors[name].numpy()
-        digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
-        digest.update(array.tobytes())
-    return digest.digest()[:4]

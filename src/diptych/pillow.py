@@ -33,7 +33,7 @@ _DEFAULT_QUALITY = 40
 
 @cache
 def shipped_codec() -> Codec:
-    """The codec that ships with the package, loaded once in a process."""
+    """The default codec, loaded once in a process; it decodes files of every codec that is here."""
     return diptych.load()
 
 
@@ -65,7 +65,7 @@ class DipImageFile(ImageFile.ImageFile):
 
         Args:
             view: ``machine``, ``human``, or a position from 0 (machine) to 1 (human).
-            codec: None for the one that ships with the package.
+            codec: None for the one that the file names.
 
         Raises:
             ValueError: if the pixels have been decoded already.

@@ -1,4 +1,4 @@
-"""The commands for anybody's pictures and networks, ``grid`` and ``lint``, and maps of where views differ."""
+"""The commands ``grid`` and ``lint`` for anybody's pictures and networks, ``codecs``, and maps of views."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from diptych.errors import DiptychError
 from diptych.files import Job, find_files, make_folder, plan_jobs
 
 if TYPE_CHECKING:
+    from diptych.codecs import Known
     from diptych.lint import Finding
 
 
@@ -98,6 +99,30 @@ def lint(
         say(_lint_table(findings, flat))
 
 
+def codecs(
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per line.")] = False,
+) -> None:
+    """List the codecs that files can be decoded with: those of the package and those in your folder.
+
+    A file names its codec by an id, which 'diptych info' shows.
+    To decode files of another codec, put NAME.safetensors, and NAME.human.safetensors for its human view, into the
+    folder that the last line names (DIPTYCH_CODECS names another).
+    The first of the list encodes; encode --model takes any of the files.
+
+    \b
+    [bold]Examples[/bold]
+      diptych codecs
+      diptych codecs --json
+      DIPTYCH_CODECS=archive/codecs diptych decode archive/old.dip
+    """
+    from diptych.codecs import folder, known
+
+    for codec in known():
+        say(_codec_facts(codec) if as_json else _codec_lines(codec))
+    if not as_json:
+        say(f"your folder: {folder()}")
+
+
 def plan_maps(files: list[str], output: str, jobs: Sequence[Job], overwrite: bool) -> dict[Path, Path]:
     """Where ``decode --map`` writes, by ``.dip`` file.
 
@@ -122,6 +147,28 @@ def invention_facts() -> Callable[[bytes], Mapping[str, Any]]:
 
     codec = diptych.load()
     return lambda data: facts(invention_map(codec, data))
+
+
+def _codec_facts(codec: Known) -> str:
+    facts = {
+        "model_id": codec.model_id.hex() or None,
+        "name": codec.name,
+        "file": str(codec.path),
+        "where": "package" if codec.in_package else "folder",
+        "purpose": codec.purpose,
+        "human_view": codec.human is not None,
+        "problem": codec.problem,
+    }
+    return json.dumps(facts)
+
+
+def _codec_lines(codec: Known) -> str:
+    lines = [f"{codec.model_id.hex() or 'unusable'}  {codec.name}", str(codec.path)]
+    if codec.model_id:
+        lines += [f"purpose: {codec.purpose}", f"human view: {'yes' if codec.human else 'no'}"]
+    if codec.problem:
+        lines.append(f"problem: {codec.problem}")
+    return "\n          ".join(lines)
 
 
 def _grid(path: Path, strides: tuple[int, ...], target: Path | None, as_json: bool, overwrite: bool) -> str:

@@ -64,6 +64,6 @@ class Views:
         if position == MACHINE:
             return infer(self.g_s, y_hat, quality)
         if not self.tuned:
-            raise ModelError("this codec has no human view: pass a view file")
+            raise ModelError("this codec has no human view: decode the machine view, or pass a view file")
         layers = {name: torch.lerp(a, b, position) for name, (a, b) in self.tuned.items()}
         return infer(partial(functional_call, self.g_s, layers), (y_hat, quality))

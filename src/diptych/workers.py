@@ -55,7 +55,7 @@ def in_processes(
 
     Args:
         work: a function that can be pickled; it is given the process's codec.
-        model: the codec's file, or None for the shipped one.
+        model: the codec's file, or None for the default one, which decodes files of others too.
 
     Raises:
         DiptychError: if the codec cannot be loaded, or a process dies.

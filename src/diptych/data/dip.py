@@ -40,7 +40,7 @@ class DecodeDip:
 
     Args:
         view: ``machine``, ``human``, or a position from 0 (machine) to 1 (human).
-        model: a codec file; None for the shipped one.
+        model: a codec file; None for the one that each file names.
         view_file: a view file; None for the codec's own.
     """
 
@@ -55,7 +55,7 @@ class DecodeDip:
         """Decode a file's bytes, or the file of this name.
 
         Raises:
-            DiptychError: if it cannot be read, or is not a file of this codec.
+            DiptychError: if it cannot be read, or its codec is not the one that was named or not here.
         """
         data = file if isinstance(file, bytes) else read_bytes(Path(file))
         picture = _codec(self.model, self.view_file).decode(data, self.view)

@@ -18,6 +18,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 import diptych
+from diptych import codecs
 from diptych.serve import work
 from diptych.serve.folder import Folder
 from diptych.serve.guard import LOOPBACK, Guard
@@ -254,6 +255,7 @@ async def _worked(pool: Pool, source: Path, function: Callable[..., work.Facts],
         return await pool.run(function, *args)
     except Refusal as refusal:
         sentence = str(refusal).replace(str(source), "the file")
+        sentence = sentence.replace(str(codecs.folder()), "the server's folder of codecs")
         raise Refusal(refusal.status, sentence, refusal.headers) from None
 
 

@@ -36,7 +36,7 @@ class Setup(NamedTuple):
     """What a worker needs to know.
 
     Attributes:
-        model: the codec's file, or None for the shipped one.
+        model: the codec's file, or None for the default one, which decodes files of others too.
         threads: that one worker may use.
         pixels: the largest picture it takes.
     """
