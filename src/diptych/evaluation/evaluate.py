@@ -19,6 +19,7 @@ from diptych.data.photos import Photos
 from diptych.errors import RecipeError
 from diptych.evaluation import results
 from diptych.evaluation.examination import Evaluation, Examination, examine, examine_in_processes
+from diptych.evaluation.natural import FEW_TILES, STRIDES, natural
 from diptych.evaluation.plot import plot_all
 from diptych.evaluation.summary import Summary
 from diptych.evaluation.survey import Photo, Survey
@@ -48,6 +49,7 @@ def run(recipe: Path, overrides: Sequence[str] = (), codec: Codec | None = None,
     photos, truth = _photos(settings)
     examination = Examination(settings, truth, task)
     encoders = {name: anchor.made_with for name, anchor in examination.anchors.items()}
+    meters = examination.metrics
     overlap = examination.eye and examination.eye.overlap
     own = codec or load(settings.model, settings.view)
     survey = Survey()
@@ -64,8 +66,10 @@ def run(recipe: Path, overrides: Sequence[str] = (), codec: Codec | None = None,
         "model_id": own.model_id.hex(),
         "recipe": settings.model_dump(mode="json"),
         "anchors": encoders,
+        "metrics": meters,
         "overlap": overlap,
         "photos": {"names": survey.names, "pixels": survey.pixels},
+        "natural": {f"grid_{stride}": natural("phase", stride, 95, FEW_TILES) for stride in STRIDES},
         "points": summary.points(),
         "comparisons": summary.comparisons(),
         "bd_rate": summary.bd_rates(),

@@ -18,6 +18,7 @@ from diptych.errors import RecipeError
 from diptych.evaluation.anchors import ANCHORS, Anchor
 from diptych.evaluation.cache import Cache, CachedAnchor
 from diptych.evaluation.eye import Eye, Memory, overlap_of
+from diptych.evaluation.people import MADE_WITH
 from diptych.evaluation.progress import progress
 from diptych.evaluation.survey import Measured, Metric, Photo, measure
 from diptych.evaluation.variants import Codec, decoded
@@ -37,7 +38,7 @@ class Sampling(BaseModel):
         seed: of the resamples.
         batch: pictures the machine looks at together.
         workers: processes that share the photos, each with its part of the cores.
-        cache: folder that keeps what took long (anchors' files, what the machine saw) for later.
+        cache: folder that keeps what took long (anchors' files, what people and the machine see) for later.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -114,13 +115,23 @@ class Examination:
         made = decoded(
             photo.pixels, codec, wanted.qualities, wanted.views, wanted.anchors, wanted.matched, self.anchors
         )
-        return measure(photo, made, wanted.metrics, wanted.anchor_metrics, self.eye)
+        return measure(photo, made, wanted.metrics, wanted.anchor_metrics, self.eye, self._cache)
 
     @cached_property
     def anchors(self) -> dict[str, Anchor]:
         """Those that the recipe names."""
         names = dict.fromkeys([*self._settings.anchors, *self._settings.matched])
         return {name: CachedAnchor(ANCHORS[name], self._cache) for name in names}
+
+    @property
+    def metrics(self) -> dict[str, str]:
+        """What computes those metrics of the recipe that are not computed here.
+
+        Raises:
+            DiptychError: if it is not installed.
+        """
+        wanted = dict.fromkeys([*self._settings.metrics, *self._settings.anchor_metrics])
+        return {name: MADE_WITH[name]() for name in wanted if name in MADE_WITH}
 
     @cached_property
     def eye(self) -> Eye | None:

@@ -18,7 +18,7 @@ from diptych.errors import RecipeError
 from diptych.evaluation import detection
 from diptych.evaluation.cache import Cache
 from diptych.evaluation.detection import Detection, Overlap, PictureMatches, detections, match
-from diptych.evaluation.pixels import Picture, pixels
+from diptych.evaluation.pixels import Picture, digest, pixels
 from diptych.tasks import Task
 from diptych.tasks.score import label_map
 
@@ -86,7 +86,7 @@ class Eye:
         """Matches in each of the pictures of photo ``image_id``, all of one size; equal ones are looked at
         once."""
         arrays = [pixels(picture) for picture in pictures]
-        keys = [hashlib.sha256(repr(array.shape).encode() + array.tobytes()).digest() for array in arrays]
+        keys = [digest(array) for array in arrays]
         distinct = dict(zip(keys, arrays, strict=True))
         seen = {key: self._memory.get(key) for key in distinct} if self._memory else {}
         new = [key for key in distinct if seen.get(key) is None]
