@@ -219,7 +219,7 @@ def test_bd_rates(found: Path) -> None:
         same = entries["machine", "jpeg", metric]
         assert same["value"] == pytest.approx(0, abs=15)
         assert same["shared"][0] < same["shared"][1]
-        assert entries["human", "jpeg", metric]["value"] > 5  # the blurred view
+    assert entries["human", "jpeg", "lpips"]["value"] > 5  # the blurred view
     reached = [p["summary"]["lpips"]["value"] for p in content["points"] if p["codec"] == "jpeg"]
     assert min(reached) <= entries["machine", "jpeg", "lpips"]["shared"][0]
     perfect = entries["machine", "webp", "ap50"]
@@ -386,6 +386,17 @@ def test_a_missing_tool_is_named_before_the_work(
 def test_a_task_needs_labels(photos: Path, tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="no labels"):
         run(recipe(tmp_path, photos=photos), codec=JpegCodec(), task=BrightSpots())
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_only_the_photos_that_are_named(photos: Path, tmp_path: Path, labelled: bool) -> None:
+    more = {"labels": photos / "labels.json"} if labelled else {}
+    path = recipe(tmp_path, photos=photos, metrics=["psnr"], **more)
+    assert results.read(run(path, ["names=[1.png]"], JpegCodec()))["photos"]["names"] == ["1.png"]
+    content = results.read(run(path, ["names=[1.png, 0.png]", "limit=1"], JpegCodec()))
+    assert content["photos"] == {"names": ["1.png"], "pixels": [75 * 101]}
+    with pytest.raises(RecipeError, match=r"no photo 2\.png"):
+        run(path, ["names=[1.png, 2.png]"], JpegCodec())
 
 
 def test_a_broken_photo_stops_the_evaluation(photos: Path, tmp_path: Path) -> None:

@@ -14,6 +14,8 @@ from pycocotools.coco import COCO
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from diptych.codec import load
+from diptych.data.coco import CocoDataset
+from diptych.data.photos import Photos
 from diptych.errors import RecipeError
 from diptych.evaluation.anchors import ANCHORS, Anchor
 from diptych.evaluation.cache import Cache, CachedAnchor
@@ -56,6 +58,7 @@ class Evaluation(Sampling):
 
     Attributes:
         photos: folder of photos.
+        names: use only these of its files, relative to it; all if empty.
         labels: COCO-format JSON of these photos; needed with ``task``.
         model: codec file; the shipped one if not given.
         view: view file of the human view; the one that belongs to ``model`` if not given.
@@ -71,6 +74,7 @@ class Evaluation(Sampling):
     """
 
     photos: Path
+    names: list[str] = []
     labels: Path | None = None
     model: Path | None = None
     view: Path | None = None
@@ -95,6 +99,42 @@ class Evaluation(Sampling):
                 if setting not in allowed:
                     raise ValueError(f"{name} has no setting {setting}, only {allowed[0]} to {allowed[-1]}")
         return anchors
+
+
+def photos_of(settings: Evaluation) -> tuple[list[Photo], CocoDataset | None]:
+    """The photos of a recipe, and their labels if it names some.
+
+    Raises:
+        RecipeError: if one is not there or cannot be read: fewer photos would be another evaluation.
+    """
+    dataset: CocoDataset | None = None
+    if settings.labels is not None:
+        dataset = CocoDataset(settings.photos, settings.labels, limit=_first(settings) or None)
+        found = {dataset.name(k): k for k in range(len(dataset))}
+        photos = [Photo(name, dataset.ids[k], dataset.photo(k)) for name, k in _named(settings, found)]
+        problems = dataset.problems
+    else:
+        folder = Photos(settings.photos, _first(settings))
+        found = {path.relative_to(settings.photos).as_posix(): k for k, path in enumerate(folder.paths)}
+        arrays = {name: folder.pixels(k) for name, k in _named(settings, found)}
+        photos = [Photo(name, 0, pixels) for name, pixels in arrays.items() if pixels is not None]
+        problems = [f"{name} cannot be read: {reason}" for name, reason in folder.broken.items()]
+    if problems:
+        raise RecipeError(f"{problems[0]} ({len(problems)} such problems in the photos)")
+    return photos, dataset
+
+
+def _first(settings: Evaluation) -> int:
+    return 0 if settings.names else settings.limit
+
+
+def _named(settings: Evaluation, found: dict[str, int]) -> list[tuple[str, int]]:
+    """The wanted ones of all photos and their numbers."""
+    unknown = [name for name in settings.names if name not in found]
+    if unknown:
+        raise RecipeError(f"there is no photo {unknown[0]} in {settings.photos}")
+    wanted = settings.names or list(found)
+    return [(name, found[name]) for name in wanted[: settings.limit or None]]
 
 
 class Examination:
