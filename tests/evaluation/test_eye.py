@@ -104,6 +104,17 @@ def test_what_was_seen_is_remembered(dataset: CocoDataset, tmp_path: Path, monke
     assert look(Boxes())[1] == 2
 
 
+def test_a_machine_is_the_same_on_any_number_of_threads(machine_file: Path, tmp_path: Path) -> None:
+    before = torch.get_num_threads()
+    known = set()
+    for threads in (1, 2, 3):
+        torch.set_num_threads(threads)
+        known.add(Memory(Cache(tmp_path / "cache"), load_task(machine_file), machine_file).machine)
+        assert torch.get_num_threads() == threads
+    torch.set_num_threads(before)
+    assert len(known) == 1
+
+
 def test_memory_of_a_real_machine(dataset: CocoDataset, machine_file: Path, tmp_path: Path) -> None:
     machine = load_task(machine_file)
     truth = dataset.truth()

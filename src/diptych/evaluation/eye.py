@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -36,9 +37,8 @@ class Memory:
     """
 
     def __init__(self, cache: Cache, task: Task, file: Path) -> None:
-        generator = torch.Generator().manual_seed(0)
-        with torch.no_grad():
-            levels = task.features(torch.rand(1, 3, 96, 96, generator=generator))
+        with torch.no_grad(), _one_thread():  # the last bits depend on the number of threads
+            levels = task.features(torch.rand(1, 3, 96, 96, generator=torch.Generator().manual_seed(0)))
         known = hashlib.sha256(file.read_bytes())
         for part in (
             *(level.float().cpu().numpy().tobytes() for level in levels.values()),
@@ -55,6 +55,16 @@ class Memory:
     def put(self, picture: bytes, seen: list[Detection]) -> None:
         """Remember it."""
         self._cache.put(json.dumps(seen).encode(), "seen", self.machine, picture)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 class Watch:
