@@ -17,7 +17,7 @@ from rich.console import Console
 from torch import Tensor
 
 from diptych.errors import DiptychError, RecipeError
-from diptych.evaluation import results
+from diptych.evaluation import people, results
 from diptych.evaluation.anchors import ANCHORS, PillowAnchor
 from diptych.evaluation.evaluate import run
 from diptych.evaluation.metrics import psnr
@@ -136,6 +136,8 @@ def found(photos: Path, spots: BrightSpots, tmp_path_factory: pytest.TempPathFac
         labels=photos / "labels.json",
         anchors={"jpeg": [5, 40], "webp": [0, 20, 60]},
         matched=["jpeg", "webp"],
+        metrics=["psnr", "ssim", "ms_ssim", "ssimulacra2", "lpips", "sharpness", "grid", "spectral"],
+        anchor_metrics=["psnr", "ssim", "ms_ssim", "ssimulacra2", "lpips"],
         bpp_range=[0.1, 8],
     )
     return run(path, ["batch=3"], JpegCodec(), spots)
@@ -163,7 +165,7 @@ def test_every_variant_is_there(found: Path) -> None:
     content = results.read(found)
     assert len(content["points"]) == 1 + 3 * 2 + 5 + 3 * 2
     assert set(point(content, "diptych", 5, "human")["summary"]) >= {
-        *("bpp", "psnr", "ssim", "ms_ssim", "sharpness", "grid_2", "grid_4", "grid_8", "spectral_8"),
+        *("bpp", "psnr", "ssim", "ms_ssim", "sharpness", "grid_2", "grid_4", "grid_16", "spectral_8"),
         *("ap", "ap50", "ap_relative", "ap50_relative"),
     }
     assert "psnr" not in point(content, "original", None)["summary"]
@@ -205,13 +207,21 @@ def test_differences_are_paired(found: Path) -> None:
 
 
 def test_bd_rates(found: Path) -> None:
-    entries = {(e["view"], e["anchor"], e["metric"]): e for e in results.read(found)["bd_rate"]}
+    content = results.read(found)
+    entries = {(e["view"], e["anchor"], e["metric"]): e for e in content["bd_rate"]}
     same = entries["machine", "jpeg", "psnr"]
     assert same["value"] == pytest.approx(0, abs=8)
     assert same["shared"][0] < same["shared"][1]
     assert same["defined"] == 1
     assert not same["problem"]
     assert entries["machine", "webp", "psnr"]["low"] <= entries["machine", "webp", "psnr"]["high"]
+    for metric in ("ssimulacra2", "lpips"):  # at equal score, whichever way is better
+        same = entries["machine", "jpeg", metric]
+        assert same["value"] == pytest.approx(0, abs=15)
+        assert same["shared"][0] < same["shared"][1]
+    assert entries["human", "jpeg", "lpips"]["value"] > same["value"] + 5  # the blurred view
+    reached = [p["summary"]["lpips"]["value"] for p in content["points"] if p["codec"] == "jpeg"]
+    assert min(reached) <= entries["machine", "jpeg", "lpips"]["shared"][0]
     perfect = entries["machine", "webp", "ap50"]
     assert perfect["value"] is None
     assert perfect["problem"]
@@ -277,8 +287,8 @@ def test_plots(found: Path, tmp_path: Path, suffix: str) -> None:
     for metric in ("psnr", "ap50", "grid_4"):
         plot_curves(found, tmp_path / f"{metric}.{suffix}", metric)
         assert (tmp_path / f"{metric}.{suffix}").stat().st_size > 5000
-    with pytest.raises(DiptychError, match="no 'lpips'"):
-        plot_curves(found, tmp_path / "no.png", "lpips")
+    with pytest.raises(DiptychError, match="no 'features'"):
+        plot_curves(found, tmp_path / "no.png", "features")
 
 
 def test_curves_are_drawn_beside_the_results(found: Path) -> None:
@@ -339,7 +349,7 @@ def test_real_codec(photos: Path, codec_file: Path, tmp_path: Path) -> None:
         ({"anchors": {"vvc": [64]}}, "no setting 64, only 63 to 0"),
         ({"workers": 0}, "workers"),
         ({"photos": "nowhere"}, "nowhere"),
-        ({"metrics": ["lpips"]}, "metrics"),
+        ({"metrics": ["vmaf"]}, "metrics"),
         ({"surprise": 1}, "surprise"),
     ],
 )
@@ -363,9 +373,30 @@ def test_a_missing_anchor_is_named_before_the_work(
         run(recipe(tmp_path, photos=photos, anchors={"heic": [30]}), codec=JpegCodec())
 
 
+def test_a_missing_tool_is_named_before_the_work(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    people._tool_version.cache_clear()
+    with pytest.raises(DiptychError, match="apt install libjxl-devtools"):
+        run(recipe(tmp_path, photos=photos, anchor_metrics=["butteraugli"]), codec=JpegCodec())
+    assert not (tmp_path / "results" / "found.json").exists()
+
+
 def test_a_task_needs_labels(photos: Path, tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="no labels"):
         run(recipe(tmp_path, photos=photos), codec=JpegCodec(), task=BrightSpots())
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_only_the_photos_that_are_named(photos: Path, tmp_path: Path, labelled: bool) -> None:
+    more = {"labels": photos / "labels.json"} if labelled else {}
+    path = recipe(tmp_path, photos=photos, metrics=["psnr"], **more)
+    assert results.read(run(path, ["names=[1.png]"], JpegCodec()))["photos"]["names"] == ["1.png"]
+    content = results.read(run(path, ["names=[1.png, 0.png]", "limit=1"], JpegCodec()))
+    assert content["photos"] == {"names": ["1.png"], "pixels": [75 * 101]}
+    with pytest.raises(RecipeError, match=r"no photo 2\.png"):
+        run(path, ["names=[1.png, 2.png]"], JpegCodec())
 
 
 def test_a_broken_photo_stops_the_evaluation(photos: Path, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from diptych.data.coco import CocoDataset
 from diptych.errors import ModelError, RecipeError
+from diptych.evaluation import eye
 from diptych.evaluation.cache import Cache
 from diptych.evaluation.detection import PictureMatches
 from diptych.evaluation.eye import Eye, Memory, overlap_of
@@ -79,7 +80,7 @@ def test_machines_that_do_not_detect() -> None:
         overlap_of(Raw())
 
 
-def test_what_was_seen_is_remembered(dataset: CocoDataset, tmp_path: Path) -> None:
+def test_what_was_seen_is_remembered(dataset: CocoDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cache, pictures = Cache(tmp_path / "cache"), [textured(96, 80, seed) for seed in (0, 1, 0)]
     description = tmp_path / "boxes.yaml"
     description.write_text("kind: boxes")
@@ -93,12 +94,25 @@ def test_what_was_seen_is_remembered(dataset: CocoDataset, tmp_path: Path) -> No
     again, looks = look(Boxes())
     assert looks == 0
     assert same(first, again)
+    monkeypatch.setattr(eye, "PREDICTIONS", eye.PREDICTIONS + 1)  # the code predicts something else now
+    assert look(Boxes())[1] == 2
 
     other = Boxes()
     other.features = lambda images: {"mean": images.mean(dim=(2, 3)) + 1e-6}  # other weights behind the same file
     assert look(other)[1] == 2
     description.write_text("kind: boxes\n")
     assert look(Boxes())[1] == 2
+
+
+def test_a_machine_is_the_same_on_any_number_of_threads(machine_file: Path, tmp_path: Path) -> None:
+    before = torch.get_num_threads()
+    known = set()
+    for threads in (1, 2, 3):
+        torch.set_num_threads(threads)
+        known.add(Memory(Cache(tmp_path / "cache"), load_task(machine_file), machine_file).machine)
+        assert torch.get_num_threads() == threads
+    torch.set_num_threads(before)
+    assert len(known) == 1
 
 
 def test_memory_of_a_real_machine(dataset: CocoDataset, machine_file: Path, tmp_path: Path) -> None:

@@ -13,6 +13,8 @@ from torch import Tensor
 from diptych.data.coco import CocoDataset
 from diptych.errors import DiptychError, ModelError, RecipeError
 from diptych.tasks import feature_distance, load_task
+from diptych.tasks.decoders import decode
+from diptych.tasks.descriptions import NanodetDecoder
 from diptych.tasks.score import agreement
 
 onnx = pytest.importorskip("onnx")
@@ -225,6 +227,51 @@ def test_fastestdet_sees_as_well_as_ever(monkeypatch: pytest.MonkeyPatch) -> Non
     images = (torch.tensor(photos.photo(k)).permute(2, 0, 1).float() / 255 for k in range(len(photos)))
     score = machine.score((machine.predict([image])[0] for image in images), photos)
     assert score == pytest.approx({"box_AP": 0.390, "box_AP50": 0.648}, abs=0.01)
+
+
+def test_boxes_of_nanodet() -> None:
+    """Two cells that are sure: one by odds for whole strides, one between two."""
+    canvas, classes = (64, 96), 3
+    outputs = {f"p{s}": np.zeros((1, 6144 // s**2, classes), np.float32) for s in (8, 16)}
+    outputs |= {f"d{s}": np.full((1, 6144 // s**2, 32), -50, np.float32) for s in (8, 16)}
+    fine, coarse = 3 * 12 + 5, 2 * 6 + 1  # row 3, column 5 of 8 x 12 cells; row 2, column 1 of 4 x 6
+    outputs["p8"][0, fine] = (0.02, 0.9, 0.3)
+    outputs["p8"][0, fine + 1, 1] = 0.8  # nearly the same box, less sure
+    outputs["p16"][0, coarse, 2] = 0.7
+    for cell, bins in ((fine, (2, 1, 3, 2)), (fine + 1, (3, 1, 2, 2))):
+        outputs["d8"][0, cell, [8 * side + k for side, k in enumerate(bins)]] = 50
+    halves = [8 * side + k for side in range(4) for k in (0, 1)]
+    outputs["d16"][0, coarse, halves] = 50
+    found = decode(NanodetDecoder(kind="nanodet"), outputs, canvas, classes)
+    assert found["labels"].tolist() == [2, 3, 3]
+    assert found["scores"].tolist() == pytest.approx([0.9, 0.7, 0.3])
+    box = [43.5 - 16, 27.5 - 8, 43.5 + 24, 27.5 + 16]
+    torch.testing.assert_close(found["boxes"], torch.tensor([box, [15.5, 31.5, 31.5, 47.5], box]))
+    best = decode(NanodetDecoder(kind="nanodet", most=1), outputs, canvas, classes)
+    assert best["labels"].tolist() == [2]
+    with pytest.raises(ModelError, match="no stride at which 64 x 64 pixels are 96 cells"):
+        decode(NanodetDecoder(kind="nanodet"), outputs, (64, 64), classes)
+    with pytest.raises(ModelError, match=r"reads outputs \(1, cells, 4\)"):
+        decode(NanodetDecoder(kind="nanodet"), outputs, canvas, 4)
+
+
+def test_boxes_of_nanodet_stay_in_the_picture() -> None:
+    outputs = {"p": np.full((1, 6, 1), 0.9, np.float32), "d": np.zeros((1, 6, 32), np.float32)}
+    outputs["d"][..., 7::8] = 50  # seven strides every way
+    found = decode(NanodetDecoder(kind="nanodet"), outputs, (60, 90), 1)
+    assert found["boxes"].tolist() == [[0, 0, 90, 60]]
+
+
+def test_nanodet_sees_as_well_as_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On 40 photos; on all 400 it has an AP50 of 0.715."""
+    if not (SHARED / "networks" / "nanodet_m_416.onnx").is_file():
+        pytest.skip("needs ../shared/data")
+    monkeypatch.chdir(REPOSITORY)
+    machine = load_task("recipes/machines/nanodet.yaml")
+    photos = CocoDataset(SHARED / "voc" / "val", SHARED / "voc" / "val.json", limit=40)
+    images = (torch.tensor(photos.photo(k)).permute(2, 0, 1).float() / 255 for k in range(len(photos)))
+    score = machine.score((machine.predict([image])[0] for image in images), photos)
+    assert score["box_AP50"] == pytest.approx(0.741, abs=0.01)
 
 
 def written(lines: list[tuple[int, int, str]]) -> Image.Image:

@@ -81,6 +81,16 @@ def detections(found: dict[str, Tensor]) -> list[Detection]:
     return entries
 
 
+def found_again(seen: Sequence[Detection]) -> dict[str, Tensor]:
+    """Boxes, labels and scores as the machine gave them to :func:`detections`."""
+    corners = torch.tensor([each["bbox"] for each in seen], dtype=torch.float32).reshape(-1, 4)
+    return {
+        "boxes": torch.cat([corners[:, :2], corners[:, :2] + corners[:, 2:]], dim=1),
+        "labels": torch.tensor([each["label"] for each in seen], dtype=torch.int64),
+        "scores": torch.tensor([each["score"] for each in seen], dtype=torch.float32),
+    }
+
+
 def match(truth: COCO, image_id: int, seen: Sequence[Detection], overlap: Overlap) -> PictureMatches:
     """Match the detections in one picture.
 

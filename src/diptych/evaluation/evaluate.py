@@ -11,17 +11,13 @@ from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 
-from pycocotools.coco import COCO
-
 from diptych.codec import load
-from diptych.data.coco import CocoDataset
-from diptych.data.photos import Photos
-from diptych.errors import RecipeError
 from diptych.evaluation import results
-from diptych.evaluation.examination import Evaluation, Examination, examine, examine_in_processes
+from diptych.evaluation.examination import Evaluation, Examination, examine, examine_in_processes, photos_of
+from diptych.evaluation.natural import FEW_TILES, STRIDES, natural
 from diptych.evaluation.plot import plot_all
 from diptych.evaluation.summary import Summary
-from diptych.evaluation.survey import Photo, Survey
+from diptych.evaluation.survey import Survey
 from diptych.evaluation.variants import Codec
 from diptych.files import make_folder
 from diptych.recipes import read_recipe
@@ -45,9 +41,11 @@ def run(recipe: Path, overrides: Sequence[str] = (), codec: Codec | None = None,
     """
     settings = read_recipe(recipe, Evaluation, overrides)
     make_folder(settings.out.parent)
-    photos, truth = _photos(settings)
+    photos, dataset = photos_of(settings)
+    truth = dataset.truth() if dataset else None
     examination = Examination(settings, truth, task)
     encoders = {name: anchor.made_with for name, anchor in examination.anchors.items()}
+    meters = examination.metrics
     overlap = examination.eye and examination.eye.overlap
     own = codec or load(settings.model, settings.view)
     survey = Survey()
@@ -64,8 +62,10 @@ def run(recipe: Path, overrides: Sequence[str] = (), codec: Codec | None = None,
         "model_id": own.model_id.hex(),
         "recipe": settings.model_dump(mode="json"),
         "anchors": encoders,
+        "metrics": meters,
         "overlap": overlap,
         "photos": {"names": survey.names, "pixels": survey.pixels},
+        "natural": {f"grid_{stride}": natural("phase", stride, 95, FEW_TILES) for stride in STRIDES},
         "points": summary.points(),
         "comparisons": summary.comparisons(),
         "bd_rate": summary.bd_rates(),
@@ -75,24 +75,6 @@ def run(recipe: Path, overrides: Sequence[str] = (), codec: Codec | None = None,
     results.show(results.read(settings.out))
     plot_all(settings.out)
     return settings.out
-
-
-def _photos(settings: Evaluation) -> tuple[list[Photo], COCO | None]:
-    if settings.labels is not None:
-        dataset = CocoDataset(settings.photos, settings.labels, limit=settings.limit or None)
-        _refuse(dataset.problems)
-        entries = [Photo(dataset.name(k), dataset.ids[k], dataset.photo(k)) for k in range(len(dataset))]
-        return entries, dataset.truth()
-    folder = Photos(settings.photos, settings.limit)
-    arrays = [folder.pixels(index) for index in range(len(folder.paths))]
-    _refuse([f"{name} cannot be read: {reason}" for name, reason in folder.broken.items()])
-    return [Photo(p.name, 0, a) for p, a in zip(folder.paths, arrays, strict=True) if a is not None], None
-
-
-def _refuse(problems: Sequence[str]) -> None:
-    """An evaluation on fewer photos than asked for is another evaluation."""
-    if problems:
-        raise RecipeError(f"{problems[0]} ({len(problems)} such problems in the photos)")
 
 
 def _weights(settings: Evaluation) -> dict[str, Path]:

@@ -14,10 +14,13 @@ from pycocotools.coco import COCO
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from diptych.codec import load
+from diptych.data.coco import CocoDataset
+from diptych.data.photos import Photos
 from diptych.errors import RecipeError
 from diptych.evaluation.anchors import ANCHORS, Anchor
 from diptych.evaluation.cache import Cache, CachedAnchor
 from diptych.evaluation.eye import Eye, Memory, overlap_of
+from diptych.evaluation.people import MADE_WITH
 from diptych.evaluation.progress import progress
 from diptych.evaluation.survey import Measured, Metric, Photo, measure
 from diptych.evaluation.variants import Codec, decoded
@@ -37,7 +40,7 @@ class Sampling(BaseModel):
         seed: of the resamples.
         batch: pictures the machine looks at together.
         workers: processes that share the photos, each with its part of the cores.
-        cache: folder that keeps what took long (anchors' files, what the machine saw) for later.
+        cache: folder that keeps what took long (anchors' files, what people and the machine see) for later.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -55,6 +58,7 @@ class Evaluation(Sampling):
 
     Attributes:
         photos: folder of photos.
+        names: use only these of its files, relative to it; all if empty.
         labels: COCO-format JSON of these photos; needed with ``task``.
         model: codec file; the shipped one if not given.
         view: view file of the human view; the one that belongs to ``model`` if not given.
@@ -70,6 +74,7 @@ class Evaluation(Sampling):
     """
 
     photos: Path
+    names: list[str] = []
     labels: Path | None = None
     model: Path | None = None
     view: Path | None = None
@@ -96,6 +101,42 @@ class Evaluation(Sampling):
         return anchors
 
 
+def photos_of(settings: Evaluation) -> tuple[list[Photo], CocoDataset | None]:
+    """The photos of a recipe, and their labels if it names some.
+
+    Raises:
+        RecipeError: if one is not there or cannot be read: fewer photos would be another evaluation.
+    """
+    dataset: CocoDataset | None = None
+    if settings.labels is not None:
+        dataset = CocoDataset(settings.photos, settings.labels, limit=_first(settings) or None)
+        found = {dataset.name(k): k for k in range(len(dataset))}
+        photos = [Photo(name, dataset.ids[k], dataset.photo(k)) for name, k in _named(settings, found)]
+        problems = dataset.problems
+    else:
+        folder = Photos(settings.photos, _first(settings))
+        found = {path.relative_to(settings.photos).as_posix(): k for k, path in enumerate(folder.paths)}
+        arrays = {name: folder.pixels(k) for name, k in _named(settings, found)}
+        photos = [Photo(name, 0, pixels) for name, pixels in arrays.items() if pixels is not None]
+        problems = [f"{name} cannot be read: {reason}" for name, reason in folder.broken.items()]
+    if problems:
+        raise RecipeError(f"{problems[0]} ({len(problems)} such problems in the photos)")
+    return photos, dataset
+
+
+def _first(settings: Evaluation) -> int:
+    return 0 if settings.names else settings.limit
+
+
+def _named(settings: Evaluation, found: dict[str, int]) -> list[tuple[str, int]]:
+    """The wanted ones of all photos and their numbers."""
+    unknown = [name for name in settings.names if name not in found]
+    if unknown:
+        raise RecipeError(f"there is no photo {unknown[0]} in {settings.photos}")
+    wanted = settings.names or list(found)
+    return [(name, found[name]) for name in wanted[: settings.limit or None]]
+
+
 class Examination:
     """Measures photo after photo; to be pickled before its first.
 
@@ -114,13 +155,23 @@ class Examination:
         made = decoded(
             photo.pixels, codec, wanted.qualities, wanted.views, wanted.anchors, wanted.matched, self.anchors
         )
-        return measure(photo, made, wanted.metrics, wanted.anchor_metrics, self.eye)
+        return measure(photo, made, wanted.metrics, wanted.anchor_metrics, self.eye, self._cache)
 
     @cached_property
     def anchors(self) -> dict[str, Anchor]:
         """Those that the recipe names."""
         names = dict.fromkeys([*self._settings.anchors, *self._settings.matched])
         return {name: CachedAnchor(ANCHORS[name], self._cache) for name in names}
+
+    @property
+    def metrics(self) -> dict[str, str]:
+        """What computes those metrics of the recipe that are not computed here.
+
+        Raises:
+            DiptychError: if it is not installed.
+        """
+        wanted = dict.fromkeys([*self._settings.metrics, *self._settings.anchor_metrics])
+        return {name: MADE_WITH[name]() for name in wanted if name in MADE_WITH}
 
     @cached_property
     def eye(self) -> Eye | None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torchmetrics.functional import image as reference_metrics
 
-from diptych.evaluation.pixels import Picture, high_pass, luma, pixels
+from diptych.evaluation.pixels import Picture, both, high_pass, luma
 from diptych.tasks import feature_distance
 from diptych.tasks.descriptions import FeaturesDescription
 from diptych.tasks.features import FeaturesTask
@@ -63,8 +63,7 @@ def sharpness(photo: Picture, decoded: Picture) -> float:
     The guard of the grid scores, which a blur lowers too. A grid is itself high-frequency energy and raises
     it. NaN if the photo has no high frequencies at all.
     """
-    ours, theirs = pixels(photo), pixels(decoded)
-    _check(ours, theirs)
+    ours, theirs = both(photo, decoded)
     energy = float((high_pass(luma(ours)) ** 2).mean())
     return float((high_pass(luma(theirs)) ** 2).mean()) / energy if energy > 1e-9 else math.nan
 
@@ -76,8 +75,7 @@ def detail(photo: Picture, decoded: Picture) -> float:
     rise with a grid, noise or invented texture, which are not the photo's. NaN if the photo has no high
     frequencies at all.
     """
-    ours, theirs = pixels(photo), pixels(decoded)
-    _check(ours, theirs)
+    ours, theirs = both(photo, decoded)
     wanted = high_pass(luma(ours))
     energy = float((wanted**2).mean())
     return float((wanted * high_pass(luma(theirs))).mean()) / energy if energy > 1e-9 else math.nan
@@ -90,8 +88,7 @@ def features(photo: Picture, decoded: Picture) -> float:
     Raises:
         ModelError: if the network's weights are not installed.
     """
-    ours, theirs = pixels(photo), pixels(decoded)
-    _check(ours, theirs)
+    ours, theirs = both(photo, decoded)
     return float(feature_distance(_seen_in_photo(ours.tobytes(), ours.shape), _seen(theirs))[0])
 
 
@@ -112,12 +109,6 @@ def _seen_in_photo(data: bytes, shape: tuple[int, ...]) -> dict[str, Tensor]:
 
 
 def _tensors(photo: Picture, decoded: Picture) -> tuple[Tensor, Tensor]:
-    ours, theirs = pixels(photo), pixels(decoded)
-    _check(ours, theirs)
+    ours, theirs = both(photo, decoded)
     first, second = (torch.tensor(p).permute(2, 0, 1)[None].float() for p in (ours, theirs))
     return first, second
-
-
-def _check(photo: np.ndarray, decoded: np.ndarray) -> None:
-    if photo.shape != decoded.shape:
-        raise ValueError(f"the decoded picture is {decoded.shape[:2]}, the photo {photo.shape[:2]}")

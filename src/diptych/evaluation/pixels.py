@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
 from PIL import Image
 
@@ -23,6 +25,24 @@ def pixels(picture: Picture) -> np.ndarray:
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3:
         raise ValueError(f"expected uint8 pixels (H, W, 3), got {array.dtype} {array.shape}")
     return array
+
+
+def both(photo: Picture, decoded: Picture) -> tuple[np.ndarray, np.ndarray]:
+    """The :func:`pixels` of a photo and of what became of it.
+
+    Raises:
+        ValueError: if the two differ in size.
+    """
+    ours, theirs = pixels(photo), pixels(decoded)
+    if ours.shape != theirs.shape:
+        raise ValueError(f"the decoded picture is {theirs.shape[:2]}, the photo {ours.shape[:2]}")
+    return ours, theirs
+
+
+def digest(picture: Picture) -> bytes:
+    """What tells a picture from every other: its size and pixels, hashed."""
+    array = pixels(picture)
+    return hashlib.sha256(repr(array.shape).encode() + array.tobytes()).digest()
 
 
 def luma(picture: Picture) -> np.ndarray:

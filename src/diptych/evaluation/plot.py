@@ -21,18 +21,22 @@ LABELS = {
     "psnr": "PSNR (dB)",
     "ssim": "SSIM",
     "ms_ssim": "MS-SSIM",
+    "ssimulacra2": "SSIMULACRA 2.1",
+    "lpips": "LPIPS (lower is better)",
+    "butteraugli": "Butteraugli, 3-norm (lower is better)",
     "ap": "AP",
     "ap50": "AP50",
     "grid_2": "grid score, stride 2",
     "grid_4": "grid score, stride 4",
     "grid_8": "grid score, stride 8",
+    "grid_16": "grid score, stride 16",
 }
-DRAWN = ("psnr", "ap50")
+DRAWN = ("psnr", "ssimulacra2", "lpips", "butteraugli", "ap50")
 """The metrics of which every evaluation gets a figure."""
 _OVERLAPS = {"segm": "mask ", "bbox": "box "}
 _LOG = ("grid",)
 _STYLES = {
-    name: (f"C{number}", marker) for number, (name, marker) in enumerate(zip(ANCHORS, "sv^Dx*", strict=True), 2)
+    name: (f"C{number}", marker) for number, (name, marker) in enumerate(zip(ANCHORS, "sv^Dx*P", strict=True), 2)
 }
 """Colour and marker of each anchor, the same in every figure; the codec's views come first."""
 

@@ -25,10 +25,14 @@ FORMAT = "diptych-evaluation-1"
 _WITH_INTERVAL = ("ap50", "ap50_relative")
 _PACKAGES = (
     *("diptych", "torch", "torchvision", "torchmetrics", "timm", "numpy", "scipy", "bjontegaard"),
-    *("pillow", "pycocotools"),
+    *("pillow", "pycocotools", "ssimulacra2"),
 )
-_SHOWN = ("bpp", "psnr", "ssim", "ms_ssim", "sharpness", "grid_4", "ap", *_WITH_INTERVAL)
-_WIDTH = 140
+_SHOWN = (
+    *("bpp", "psnr", "ssim", "ms_ssim", "ssimulacra2", "lpips", "butteraugli", "sharpness"),
+    *("grid_2", "grid_4", "grid_8", "grid_16", "ap"),
+    *_WITH_INTERVAL,
+)
+_WIDTH = 160
 
 
 def provenance(recipe: Path, overrides: Sequence[str], weights: dict[str, Path]) -> dict[str, Any]:
@@ -85,6 +89,9 @@ def show(results: dict[str, Any], console: Console | None = None) -> None:
     console = console or Console()
     console.width = max(console.width, _WIDTH)
     console.print(_points_table(results))
+    if any("grid_4" in point["summary"] for point in results["points"]):
+        bars = ", ".join(f"{name} {bar:.2f}" for name, bar in results["natural"].items())
+        console.print(f"95 % of photos score at most: {bars}\n")
     if results["bd_rate"]:
         console.print(_bd_table(results))
     if results.get("needed"):
@@ -146,7 +153,7 @@ def _part(share: float | None) -> str:
 def _cell(name: str, found: dict[str, float] | None) -> str:
     if found is None:
         return ""
-    digits = ".2f" if name.startswith(("psnr", "grid", "spectral")) else ".3f"
+    digits = ".2f" if name.startswith(("psnr", "ssimulacra2", "grid", "spectral")) else ".3f"
     cell = _number(found["value"], digits)
     if name in _WITH_INTERVAL:
         cell += f" {_number(found['low'], digits)}..{_number(found['high'], digits)}"

@@ -18,12 +18,14 @@ from diptych.evaluation.statistics import (
     resamples,
     sampled,
 )
-from diptych.evaluation.survey import Survey
+from diptych.evaluation.survey import LOWER_IS_BETTER, Survey
 from diptych.evaluation.variants import CODEC, ORIGINAL, Variant
 
 PRECISIONS = Precision._fields
 SHARES = (0.9, 0.95, 0.99)
 """Parts of the uncompressed photos' accuracy for which the rate is given."""
+COMPARED = ("psnr", "ssim", "ms_ssim", "ssimulacra2", "lpips", "butteraugli", "features", *PRECISIONS)
+"""What a BD-rate can be taken at equal values of."""
 _SUMS_ONLY = {"bytes", "fits"}
 
 
@@ -96,7 +98,7 @@ class Summary:
             if codec == CODEC
             for (anchor, _), other in curves.items()
             if anchor != CODEC and min(len(tested), len(other)) > 1
-            for metric in ("psnr", "ssim", "ms_ssim", *PRECISIONS)
+            for metric in COMPARED
             if self._has(tested[0], metric) and self._has(other[0], metric)
         ]
 
@@ -148,7 +150,7 @@ class Summary:
         whole, *drawn = (bd_rate(*pair, self._bpp_range) for pair in zip(theirs, ours, strict=True))
         percent = np.array([one.percent for one in drawn])
         return interval(whole.percent, percent)._asdict() | {
-            "shared": list(whole.shared),
+            "shared": sorted(_sign(metric) * quality for quality in whole.shared),
             "defined": float(np.mean(~np.isnan(percent))),
             "problem": whole.problem,
         }
@@ -164,12 +166,12 @@ class Summary:
         }
 
     def _curves(self, variants: list[Variant], metric: str) -> list[Curve]:
-        """The curve over all photos, then over each resample."""
+        """The curve over all photos, then over each resample; higher is better in all of them."""
         rates = np.stack([self._means(v, "bpp") for v in variants], axis=1)
         if metric in PRECISIONS:
             qualities = np.stack([self._precisions[v][metric] for v in variants], axis=1)
         else:
-            qualities = np.stack([self._means(v, metric) for v in variants], axis=1)
+            qualities = _sign(metric) * np.stack([self._means(v, metric) for v in variants], axis=1)
         return list(zip(rates, qualities, strict=True))
 
     def _means(self, variant: Variant, name: str) -> np.ndarray:
@@ -183,6 +185,10 @@ class Summary:
 
     def _has(self, variant: Variant, metric: str) -> bool:
         return metric in self._columns[variant] or (metric in PRECISIONS and variant in self._precisions)
+
+
+def _sign(metric: str) -> int:
+    return -1 if metric in LOWER_IS_BETTER else 1
 
 
 def _statistic(name: str) -> Any:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-import torch
 from pydantic import Field
 from rich.box import SIMPLE
 from rich.console import Console
@@ -19,14 +18,12 @@ from rich.table import Table
 
 from diptych.codec import load
 from diptych.data.coco import CocoDataset
-from diptych.data.photos import Photos
-from diptych.errors import RecipeError
 from diptych.evaluation import results
 from diptych.evaluation.anchors import ANCHORS
 from diptych.evaluation.cache import Cache, CachedAnchor
-from diptych.evaluation.detection import AveragePrecision, PictureMatches
-from diptych.evaluation.examination import Evaluation
-from diptych.evaluation.eye import Eye, Memory, overlap_of
+from diptych.evaluation.detection import AveragePrecision, PictureMatches, found_again
+from diptych.evaluation.examination import Evaluation, photos_of
+from diptych.evaluation.eye import Eye, Memory, Watch, overlap_of
 from diptych.evaluation.progress import progress
 from diptych.evaluation.statistics import Interval, interval, resamples, sampled
 from diptych.evaluation.variants import CODEC, ORIGINAL, Codec, Decoded, Variant, decoded
@@ -86,18 +83,15 @@ class Unlabelled:
 
     name = "agreement"
 
-    def __init__(self, machine: Task, batch: int) -> None:
-        self._machine, self._batch = machine, batch
+    def __init__(self, watch: Watch) -> None:
+        self._watch = watch
         self._agreements: dict[Variant, list[float]] = defaultdict(list)
 
     def add(self, pictures: Sequence[Decoded], image_id: int) -> None:
-        tensors = [torch.tensor(np.asarray(one.picture)).permute(2, 0, 1).float() / 255 for one in pictures]
-        found: list[dict[str, torch.Tensor]] = []
-        for start in range(0, len(tensors), self._batch):
-            found += self._machine.predict(tensors[start : start + self._batch])
+        found = [found_again(seen) for seen in self._watch([one.picture for one in pictures])]
         in_original = next(f for one, f in zip(pictures, found, strict=True) if one.variant == _ORIGINAL)
-        for one, detections in zip(pictures, found, strict=True):
-            self._agreements[one.variant].append(agreement(in_original, detections))
+        for one, seen in zip(pictures, found, strict=True):
+            self._agreements[one.variant].append(agreement(in_original, seen))
 
     def values(self, variant: Variant, drawn: np.ndarray) -> np.ndarray:
         return sampled(self._agreements[variant], drawn)
@@ -255,12 +249,12 @@ def run(recipe: Path, overrides: Sequence[str] = (), codec: Codec | None = None)
     memories = {name: Memory(cache, machines[name], path) for name, path in settings.machines.items()}
     anchors = {name: CachedAnchor(ANCHORS[name], cache) for name in [*settings.anchors, *settings.matched]}
     codec = codec or load(settings.model, settings.view)
-    photos, dataset = _photos(settings)
+    photos, dataset = photos_of(settings)
     transfer = Transfer(machines, dataset, settings.batch, memories)
     how = (settings.qualities, settings.views, settings.anchors, settings.matched, anchors)
     with progress(len(photos)) as advance:
-        for image_id, photo in photos:
-            transfer.add(list(decoded(photo, codec, *how)), image_id)
+        for photo in photos:
+            transfer.add(list(decoded(photo.pixels, codec, *how)), photo.image_id)
             advance()
     table = transfer.table(settings.resamples, settings.seed)
     found = {
@@ -277,20 +271,6 @@ def run(recipe: Path, overrides: Sequence[str] = (), codec: Codec | None = None)
     return settings.out
 
 
-def _photos(settings: TransferRecipe) -> tuple[list[tuple[int, np.ndarray]], CocoDataset | None]:
-    if settings.labels is not None:
-        dataset = CocoDataset(settings.photos, settings.labels, limit=settings.limit or None)
-        problems = dataset.problems
-        photos = [(image_id, dataset.photo(k)) for k, image_id in enumerate(dataset.ids)]
-    else:
-        dataset, folder = None, Photos(settings.photos, settings.limit)
-        photos = [(0, photo) for photo in map(folder.pixels, range(len(folder))) if photo is not None]
-        problems = folder.problems
-    if problems:
-        raise RecipeError(f"{problems[0]} ({len(problems)} such problems in the photos)")
-    return photos, dataset
-
-
 def measure_of(machine: Task, dataset: CocoDataset | None, batch: int, memory: Memory | None) -> Measure:
     """AP50 against labels that know one of the machine's classes, by name; else agreement with itself.
 
@@ -300,7 +280,7 @@ def measure_of(machine: Task, dataset: CocoDataset | None, batch: int, memory: M
     overlap = overlap_of(machine)
     if dataset is not None and set(machine.classes) & set(dataset.classes):
         return Labelled(Eye(machine, dataset.truth(), overlap, batch, memory))
-    return Unlabelled(machine, batch)
+    return Unlabelled(Watch(machine, batch, memory))
 
 
 def _interval(values: np.ndarray) -> Interval:

@@ -11,7 +11,7 @@ from diptych.evaluation.variants import CODEC, ORIGINAL
 from diptych.report.sheets import digits, metric_name
 from diptych.report.sources import Evaluation, Point
 
-DRAWN = ("ap50", "ap", "psnr", "grid_4")
+DRAWN = ("ap50", "ap", "psnr", "ssimulacra2", "lpips", "butteraugli", "grid_4")
 """Metrics that get a chart where they were measured."""
 WIDTH, HEIGHT = 560, 380
 LEFT, RIGHT, TOP, BOTTOM = 66, 14, 14, 56
@@ -26,6 +26,7 @@ _SHAPES = {
     "diamond": "M0-5l5 5l-5 5l-5-5Z",
     "cross": "M-4-4l8 8M4-4l-8 8",
     "plus": "M-5 0h10M0-5v10",
+    "left": "M3.5-4.5v9l-7.5-4.5Z",
 }
 _OF_ANCHORS = dict(zip(ANCHORS, [s for s in _SHAPES if s != "circle"], strict=True))
 

@@ -27,6 +27,9 @@ METRICS = {
     "psnr": "PSNR, dB",
     "ssim": "SSIM",
     "ms_ssim": "MS-SSIM",
+    "ssimulacra2": "SSIMULACRA 2.1",
+    "lpips": "LPIPS",
+    "butteraugli": "Butteraugli, 3-norm",
     "features": "distance of features",
     "sharpness": "sharpness",
     "detail": "detail",
@@ -37,9 +40,10 @@ METRICS = {
     "spectral_2": "spectral, stride 2",
     "spectral_4": "spectral, stride 4",
     "spectral_8": "spectral, stride 8",
+    "spectral_16": "spectral, stride 16",
 }
 """Names of the metrics, in the order of the tables."""
-_COARSE = ("psnr", "grid", "spectral")
+_COARSE = ("psnr", "ssimulacra2", "grid", "spectral")
 
 
 class Sheet(NamedTuple):

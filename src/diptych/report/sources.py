@@ -11,7 +11,15 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from diptych.errors import DiptychError
 from diptych.files import read_bytes
 
-NAMES = {"jpeg": "JPEG", "webp": "WebP", "avif": "AVIF", "heic": "HEIC", "jxl": "JPEG XL", "vvc": "VVC"}
+NAMES = {
+    "jpeg": "JPEG",
+    "webp": "WebP",
+    "avif": "AVIF",
+    "heic": "HEIC",
+    "jxl": "JPEG XL",
+    "vvc": "VVC",
+    "avif-default": "AVIF, tuned for people",
+}
 """Codecs as people write them."""
 
 

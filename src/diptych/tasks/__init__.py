@@ -21,6 +21,10 @@ from diptych.tasks.descriptions import read_description
 if TYPE_CHECKING:
     from diptych.tasks.own import OwnTask
 
+PREDICTIONS = 1
+"""Version of what the package's machines predict from equal weights. Raise it with every change that alters a
+detection, so that evaluations forget what was seen before."""
+
 
 class Machine(Protocol):
     """A frozen network that looks at pictures: all that training needs of it."""

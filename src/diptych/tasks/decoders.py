@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -13,13 +14,11 @@ from torch import Tensor
 from torchvision.ops import batched_nms
 
 from diptych.errors import ModelError
-from diptych.tasks.descriptions import DbnetDecoder, FastestDetDecoder
+from diptych.tasks.descriptions import DbnetDecoder, Decoder, FastestDetDecoder, NanodetDecoder
 from diptych.tasks.inputs import Size
 
 
-def decode(
-    how: FastestDetDecoder | DbnetDecoder, outputs: Mapping[str, np.ndarray], canvas: Size, classes: int
-) -> dict[str, Tensor]:
+def decode(how: Decoder, outputs: Mapping[str, np.ndarray], canvas: Size, classes: int) -> dict[str, Tensor]:
     """Detections in one picture, best first.
 
     Args:
@@ -36,6 +35,8 @@ def decode(
     """
     if isinstance(how, FastestDetDecoder):
         return _fastestdet(how, _map(outputs, 5 + classes, how.kind), canvas)
+    if isinstance(how, NanodetDecoder):
+        return _nanodet(how, [output[0] for output in _levels(outputs, classes)], canvas)
     if classes != 1:
         raise ModelError(f"The decoder '{how.kind}' finds one class, but {classes} are named.")
     return _dbnet(how, _map(outputs, 1, how.kind)[0], canvas)
@@ -49,6 +50,48 @@ def _map(outputs: Mapping[str, np.ndarray], channels: int, decoder: str) -> np.n
             f"but the network gives {' and '.join(map(str, shapes))}."
         )
     return next(iter(outputs.values()))[0]
+
+
+def _levels(outputs: Mapping[str, np.ndarray], classes: int) -> list[np.ndarray]:
+    """The outputs of NanoDet, checked: probabilities of each level, then odds of each."""
+    found = list(outputs.values())
+    half = len(found) // 2
+    fit = len(found) == 2 * half > 0 and all(
+        p.shape == (1, p.shape[1], classes) and d.shape == (1, p.shape[1], d.shape[-1]) and not d.shape[-1] % 4
+        for p, d in zip(found[:half], found[half:], strict=True)
+    )
+    if not fit:
+        raise ModelError(
+            f"The decoder 'nanodet' reads outputs (1, cells, {classes}), then as many (1, cells, 4 * bins), "
+            f"but the network gives {' and '.join(str(tuple(output.shape)) for output in found)}."
+        )
+    return found
+
+
+def _nanodet(how: NanodetDecoder, levels: Sequence[np.ndarray], canvas: Size) -> dict[str, Tensor]:
+    half, boxes, scores = len(levels) // 2, [], []
+    for probabilities, odds in zip(levels[:half], levels[half:], strict=True):
+        stride = _stride(len(probabilities), canvas)
+        distances = torch.from_numpy(odds).float().reshape(len(odds), 4, -1).softmax(dim=-1)
+        distances = distances @ torch.arange(distances.shape[-1]).float() * stride
+        down, right = (torch.arange(0, side, stride) + (stride - 1) / 2 for side in canvas)
+        centres = torch.cartesian_prod(down, right).flip(1)
+        boxes.append(torch.cat([centres - distances[:, :2], centres + distances[:, 2:]], dim=1))
+        scores.append(torch.from_numpy(probabilities).float())
+    cells, classes = (torch.cat(scores) > how.score).nonzero(as_tuple=True)
+    sure, limit = torch.cat(scores)[cells, classes], torch.tensor([canvas[1], canvas[0]] * 2).float()
+    placed = torch.cat(boxes)[cells].clamp(min=0).minimum(limit)
+    kept = batched_nms(placed, sure, classes, how.iou)[: how.most]
+    return {"boxes": placed[kept], "labels": classes[kept] + 1, "scores": sure[kept]}
+
+
+def _stride(cells: int, canvas: Size) -> int:
+    for stride in (4, 8, 16, 32, 64, 128):
+        if cells == math.prod(math.ceil(side / stride) for side in canvas):
+            return stride
+    raise ModelError(
+        f"The decoder 'nanodet' finds no stride at which {canvas[0]} x {canvas[1]} pixels are {cells} cells."
+    )
 
 
 def _fastestdet(how: FastestDetDecoder, cells: np.ndarray, canvas: Size) -> dict[str, Tensor]:

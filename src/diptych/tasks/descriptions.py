@@ -142,6 +142,24 @@ class FastestDetDecoder(_Settings):
     iou: Share = 0.45
 
 
+class NanodetDecoder(_Settings):
+    """Boxes by their distances from the centres of cells, each distance as the odds of 0, 1, 2 ... strides.
+
+    Outputs, in the graph's order: class probabilities (1, h * w, classes) of each level, then as many maps of odds
+    (1, h * w, 4 * bins) for left, top, right, bottom. A level's stride, a power of two, follows from its cells.
+
+    Attributes:
+        score: detections below it are dropped.
+        iou: overlap from which a worse detection of the same class is dropped.
+        most: detections kept, the best.
+    """
+
+    kind: Literal["nanodet"]
+    score: Share = 0.05
+    iou: Share = 0.6
+    most: PositiveInt = 100
+
+
 class DbnetDecoder(_Settings):
     """Boxes around the connected parts of a probability map (1, 1, h, w), of text for example.
 
@@ -161,6 +179,9 @@ class DbnetDecoder(_Settings):
     smallest: PositiveInt = 3
 
 
+Decoder = FastestDetDecoder | NanodetDecoder | DbnetDecoder
+
+
 class OnnxDescription(Classes):
     """A network in ONNX with one picture as its input.
 
@@ -176,7 +197,7 @@ class OnnxDescription(Classes):
     network: str
     input: InputDescription = InputDescription()
     features: tuple[str, ...] = ()
-    decoder: Annotated[FastestDetDecoder | DbnetDecoder, Field(discriminator="kind")] | None = None
+    decoder: Annotated[Decoder, Field(discriminator="kind")] | None = None
 
     def load(self) -> Any:
         from diptych.tasks.onnx_task import OnnxTask

@@ -1,0 +1,98 @@
+import io
+import math
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from ssimulacra2 import compute_ssimulacra2
+
+from diptych.evaluation import survey
+from diptych.evaluation.cache import Cache
+from diptych.evaluation.people import butteraugli, lpips, ssimulacra2
+from diptych.evaluation.survey import LOWER_IS_BETTER, Photo, measure
+from diptych.evaluation.variants import Decoded, Variant
+
+from .pictures import SHARED, blurred, textured
+
+Metric = Callable[..., float]
+TOOL = pytest.mark.skipif(shutil.which("butteraugli_main") is None, reason="needs libjxl-devtools")
+METRICS = [ssimulacra2, lpips, pytest.param(butteraugli, marks=TOOL)]
+SMALLEST = {"ssimulacra2": 8, "lpips": 31, "butteraugli": 8}
+
+
+def jpeg(picture: np.ndarray | Image.Image, quality: int) -> Image.Image:
+    file = io.BytesIO()
+    (Image.fromarray(picture) if isinstance(picture, np.ndarray) else picture).save(file, "JPEG", quality=quality)
+    return Image.open(file).convert("RGB")
+
+
+def test_lpips_of_the_published_network() -> None:
+    path = SHARED / "kodak" / "kodim05.webp"
+    if not path.is_file():
+        pytest.skip("needs ../shared/data")
+    photo = Image.open(path).convert("RGB")
+    assert lpips(photo, jpeg(photo, 20)) == pytest.approx(0.1108, abs=1e-4)
+
+
+@pytest.mark.parametrize("size", [(96, 80), (75, 101), (9, 40)])
+def test_ssimulacra2_is_the_package(tmp_path: Path, size: tuple[int, int]) -> None:
+    photo, decoded = textured(*size), jpeg(textured(*size), 30)
+    Image.fromarray(photo).save(tmp_path / "photo.png")
+    decoded.save(tmp_path / "decoded.png")
+    wanted = compute_ssimulacra2(str(tmp_path / "photo.png"), str(tmp_path / "decoded.png"))
+    assert ssimulacra2(photo, decoded) == pytest.approx(wanted)
+    assert wanted < 95
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_what_is_worse_scores_worse(metric: Metric) -> None:
+    photo = textured(120, 97)
+    better = -1 if metric.__name__ in LOWER_IS_BETTER else 1
+    for spoil, strengths in ((blurred, (0.5, 1, 3)), (jpeg, (90, 50, 10))):
+        scores = [better * metric(photo, spoil(photo, strength)) for strength in strengths]
+        assert scores[0] > scores[1] > scores[2]
+        assert better * metric(photo, photo) > scores[0]
+    assert metric(photo, photo) == (100 if metric is ssimulacra2 else 0)
+
+
+@settings(max_examples=12, deadline=None)
+@given(width=st.integers(1, 40), height=st.integers(1, 40))
+@pytest.mark.parametrize("metric", METRICS)
+def test_any_size(metric: Metric, width: int, height: int) -> None:
+    photo = textured(48, 48)[:height, :width]
+    score = metric(photo, 255 - photo)
+    assert math.isnan(score) == (min(width, height) < SMALLEST[metric.__name__])
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_sizes_must_agree(metric: Metric) -> None:
+    with pytest.raises(ValueError, match="the photo"):
+        metric(textured(40, 40), textured(41, 40))
+
+
+def test_scores_are_remembered_by_both_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def counted(photo: np.ndarray, decoded: np.ndarray) -> float:
+        asked.append(1)
+        return lpips(photo, decoded)
+
+    monkeypatch.setitem(survey._AGAINST_PHOTO, "lpips", counted)
+    photos = [Photo(str(seed), 0, textured(50, 40, seed)) for seed in range(2)]
+    variant = Variant("jpeg", 30)
+
+    def scored(photo: Photo, quality: int) -> float:
+        made = [Decoded(variant, jpeg(photo.pixels, quality), 9)]
+        found = measure(photo, made, [], ["lpips"], None, Cache(tmp_path)).rows[variant]["lpips"]
+        assert isinstance(found, float)
+        return found
+
+    first = [scored(photo, quality) for photo in photos for quality in (30, 60)]
+    assert len(asked) == len(set(first)) == 4
+    assert [scored(photo, quality) for photo in photos for quality in (30, 60)] == first
+    assert len(asked) == 4
