@@ -15,6 +15,7 @@ from diptych.errors import DiptychError, ModelError, RecipeError
 from diptych.tasks import feature_distance, load_task
 from diptych.tasks.decoders import decode
 from diptych.tasks.descriptions import NanodetDecoder
+from diptych.tasks.onnx_graph import at_size
 from diptych.tasks.score import agreement
 
 onnx = pytest.importorskip("onnx")
@@ -302,3 +303,15 @@ def test_text_detector_of_rapidocr() -> None:
     assert [400 // level.shape[3] for level in levels.values()] == [4, 8, 16, 33]
     (gradient,) = torch.autograd.grad(sum(level.square().sum() for level in levels.values()), seen)
     assert gradient.abs().max() > 0
+
+
+def test_a_graph_for_one_size_computes_the_same_without_looking_at_shapes() -> None:
+    pytest.importorskip("rapidocr")
+    task = load_task(Path(__file__).parents[2] / "recipes/machines/rapidocr.yaml")
+    x = torch.rand(2, 3, 64, 96, requires_grad=True)
+    sized = at_size(task.net, x.detach())
+    results = [dict(network(x)) for network in (task.net, sized)]
+    gradients = [torch.autograd.grad(sum(v.square().mean() for v in found.values()), x)[0] for found in results]
+    assert all(torch.equal(results[0][name], results[1][name]) for name in task.net.names)
+    assert torch.equal(*gradients)
+    assert not [node for node in sized.graph.nodes if "size" in str(node.target)]

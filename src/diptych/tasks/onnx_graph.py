@@ -18,6 +18,7 @@ import torch
 from onnx2torch import convert
 from onnx2torch.node_converters.registry import get_converter
 from torch import Tensor, nn
+from torch.fx.experimental.proxy_tensor import make_fx
 
 from diptych.errors import ModelError
 
@@ -115,6 +116,12 @@ def torch_graph(graph: Graph, names: Sequence[str], sample: Tensor) -> TorchGrap
         raise ModelError(f"The network {graph.path} cannot be converted to torch: {_first_line(error)}") from error
     _compare(graph, found, x)
     return network
+
+
+def at_size(network: TorchGraph, x: Tensor) -> nn.Module:
+    """The network for inputs of the shape of ``x`` alone: all that it works out from shapes is done, once, now."""
+    with torch.no_grad():
+        return make_fx(lambda given: dict(network(given)))(x)
 
 
 def _last_levels(graph: Graph, sample: Tensor) -> list[str]:

@@ -13,7 +13,7 @@ from diptych.errors import ModelError
 from diptych.tasks.decoders import decode
 from diptych.tasks.descriptions import OnnxDescription, located
 from diptych.tasks.inputs import Size, network_input, place
-from diptych.tasks.onnx_graph import TorchGraph, read_graph, session, torch_graph
+from diptych.tasks.onnx_graph import TorchGraph, at_size, read_graph, session, torch_graph
 from diptych.tasks.score import coco_score
 
 _SAMPLE = (192, 256)
@@ -47,6 +47,7 @@ class OnnxTask(nn.Module):
         sample = self._input(_picture(_SAMPLE))
         self._session = session(graph)
         self.net = torch_graph(graph, description.features, sample)
+        self._sized: dict[torch.Size, nn.Module] = {}
         self._batches = graph.shape[0] is None and _takes_two(self.net, sample)
         self.eval()
         self._predicted(_picture(_SAMPLE)[0])  # so that an unfit decoder shows now
@@ -57,8 +58,8 @@ class OnnxTask(nn.Module):
         with torch.autocast(images.device.type, enabled=False):
             x = self._input(images)
             if self._batches:
-                return dict(self.net(x))
-            found = [self.net(one) for one in x.split(1)]
+                return self._computed(x)
+            found = [self._computed(one) for one in x.split(1)]
             return {name: torch.cat([each[name] for each in found]) for name in self.net.names}
 
     def loss(
@@ -89,6 +90,14 @@ class OnnxTask(nn.Module):
         if self._decoder is None:
             raise ModelError(f"The network {self._graph.path} has no decoder, so that it cannot be scored.")
         return coco_score(predictions, dataset, self.classes)
+
+    def _computed(self, x: Tensor) -> dict[str, Tensor]:
+        """On a GPU by the graph for this one size: it need not wait for the CPU, and a CUDA graph can hold it."""
+        if not x.is_cuda:
+            return dict(self.net(x))
+        if x.shape not in self._sized:
+            self._sized[x.shape] = at_size(self.net, x)
+        return dict(self._sized[x.shape](x))
 
     def _predicted(self, image: Tensor) -> dict[str, Tensor]:
         size = (image.shape[1], image.shape[2])

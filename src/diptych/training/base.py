@@ -163,7 +163,9 @@ class BaseStage(Stage):
 
     def export(self, path: Path) -> None:
         """The codec, and beside it the human view, where :func:`diptych.load` finds it."""
-        save_model(self.model.codec, path, {"stage": "base"})
+        seen_by = ", ".join(teacher.network.stem for teacher in self.recipe.tasks)
+        purpose = f"machines ({seen_by})" + (" and people" if self.model.human is not None else "")
+        save_model(self.model.codec, path, {"stage": "base", "purpose": purpose})
         if self.model.human is not None:
             view = path.with_suffix(".human.safetensors")
             save_view(self.model.view(), load_codec(path).model_id, view, {"stage": "base"})

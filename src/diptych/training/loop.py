@@ -124,6 +124,7 @@ class Trainer:
         self.precision: str = settings.precision
         self.progress = torch.zeros((), device=self.processes.device)
         self.captured: CapturedStep | None = None
+        self.recordable = True
         self.step = self.done = 0
         self.best = math.inf
 
@@ -203,12 +204,17 @@ class Trainer:
         """Whether steps are replayed: crops are cut on the GPU, and some steps have been run without."""
         photos = self.stage.crops()
         kept = photos is not None and photos.resident and self.processes.device.type == "cuda"
-        return kept and self.done >= EAGER_STEPS
+        return kept and self.recordable and self.done >= EAGER_STEPS
 
     def _replayed(self, batch: Any) -> dict[str, Tensor]:
         if self.captured is None:
             make_capturable([o for owned in self.optimizers.values() for o in owned], self.processes.device)
-            self.captured = CapturedStep(lambda kept: self._update([kept]), batch, self.processes.device)
+            try:
+                self.captured = CapturedStep(lambda kept: self._update([kept]), batch, self.processes.device)
+            except RuntimeError as error:
+                print(f"steps are not recorded, which makes them slow: {str(error).splitlines()[0]}")
+                self.recordable = False
+                return self._update([batch])
         _reseed(self.settings.seed, self.step)
         return self.captured(batch)
 
