@@ -2,9 +2,9 @@
 
     python benchmarks/crops.py ../shared/data/kodak
 
-One picture per subject in results/crops/: rows are qualities; columns the original, the machine view, the human view,
-and AVIF (as Pillow writes it by default) at the setting whose file is nearest in size. All are enlarged twice without
-smoothing.
+One picture per subject in results/crops/: rows are qualities; columns the original, the machine view, the human
+view, and AVIF (as Pillow writes it by default) at the setting whose file is nearest in size. All are enlarged
+twice without smoothing.
 """
 
 from __future__ import annotations
