@@ -32,6 +32,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from diptych.nn.precision import bfloat16_pays
 from PIL import Image
 from rich.console import Console
 from rich.table import Table
@@ -39,7 +40,6 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import diptych
 from diptych.codec import Codec, as_pixels
-from diptych.nn.precision import bfloat16_pays
 from diptych.nn.transforms import STRIDE
 
 QUALITY = 70

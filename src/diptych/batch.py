@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import diptych
 from diptych.errors import DiptychError
+from diptych.extras import extra
 from diptych.files import Job, make_folder, read_bytes, write_bytes
 
 if TYPE_CHECKING:
@@ -169,7 +170,7 @@ def attempt(source: Path, task: Callable[[], Outcome]) -> Outcome:
         return task()
     except (DiptychError, MemoryError) as error:
         message = str(error)
-    except RuntimeError as error:  # torch's way to say it
+    except RuntimeError as error:  # an engine's way to say it
         if "allocate memory" not in str(error):
             raise
         message = ""
@@ -183,16 +184,18 @@ def size_of(width: int, height: int, length: int) -> str:
 
 
 def _hinted(codec: Codec, data: bytes) -> bytes:
-    from diptych.hint import hinted, shipped_machine
+    with extra("train", "--view-hint"):
+        from diptych.hint import hinted, shipped_machine
 
-    return hinted(codec, data, shipped_machine())
+        return hinted(codec, data, shipped_machine())
 
 
 def _search(codec: Codec, steps: int) -> Refine:
-    from diptych.hint import shipped_machine
-    from diptych.search import Search
+    with extra("train", "--optimize"):
+        from diptych.hint import shipped_machine
+        from diptych.search import Search
 
-    return Search(codec, shipped_machine(), steps)
+        return Search(codec, shipped_machine(), steps)
 
 
 def _viewed(codec: Codec, view: str, data: bytes) -> tuple[Codec, str | float, list[str]]:
@@ -212,11 +215,9 @@ def _viewed(codec: Codec, view: str, data: bytes) -> tuple[Codec, str | float, l
 
 @cache
 def _with_view(codec: Codec, view: str) -> Codec:
-    from diptych.codec import Codec
     from diptych.models import load_view
-    from diptych.views import Views
 
-    return Codec(codec.frozen, Views(codec.frozen.model.g_s, load_view(Path(view), codec.frozen)))
+    return codec.with_view(load_view(Path(view), codec.frozen))
 
 
 def _done(work: Work, codec: Codec, job: Job) -> Outcome:

@@ -15,9 +15,9 @@ from diptych.data.coco import CocoDataset
 from diptych.data.order import sample_order
 from diptych.data.photos import Photos
 from diptych.data.split import Split
-from diptych.models import load_model, save_model
 from diptych.nn.model import CodecModel
 from diptych.nn.tradeoff import distortion_weight, squared_error
+from diptych.training.export import load_model, save_model
 from diptych.training.loop import LoopSettings, Stage
 from diptych.training.losses import balance, draw_qualities
 from diptych.training.machines import Machines

@@ -29,10 +29,11 @@ from diptych.data.order import sample_order
 from diptych.data.photos import Photos
 from diptych.data.split import Split
 from diptych.errors import RecipeError
-from diptych.models import FrozenCodec, load_codec, load_view, save_view
+from diptych.models import FrozenCodec, load_codec
 from diptych.nn.discriminator import PatchDiscriminator
 from diptych.nn.tradeoff import squared_error
 from diptych.training.distances import dissimilarity, grid_excess
+from diptych.training.export import load_view, save_view, trainable
 from diptych.training.loop import LoopSettings, Stage
 from diptych.training.losses import draw_qualities
 from diptych.training.machines import Machines
@@ -96,7 +97,7 @@ class TunedDecoder(nn.Module):
 
     def __init__(self, frozen: FrozenCodec, stages: int) -> None:
         super().__init__()
-        self.codec = frozen.model
+        self.codec = trainable(frozen)
         self.discriminator = PatchDiscriminator()
         names = [name for name, _ in self.codec.g_s.stages.named_children()]
         if stages > len(names):

@@ -11,11 +11,11 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
+from diptych.architecture import Widths
 from diptych.data.photos import Photos
 from diptych.nn.context import SCANS
 from diptych.nn.model import CodecModel
 from diptych.nn.tradeoff import distortion_weight, squared_error
-from diptych.nn.transforms import Widths
 from diptych.training.loop import LoopSettings, Stage
 from diptych.training.losses import balance, draw_qualities
 
@@ -46,7 +46,7 @@ class PixelStage(Stage):
     """Rate-distortion training of the whole codec."""
 
     def __init__(self, recipe: PixelRecipe) -> None:
-        from diptych.models import load_model
+        from diptych.training.export import load_model
 
         torch.manual_seed(recipe.loop.seed)
         self.recipe = recipe
@@ -85,6 +85,6 @@ class PixelStage(Stage):
         return {"original and decoded": torch.cat([torch.cat([*x], 2), torch.cat([*x_hat], 2)], 1)}
 
     def export(self, path: Path) -> None:
-        from diptych.models import save_model
+        from diptych.training.export import save_model
 
         save_model(self.model, path, {"stage": "pixel"})
