@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import diptych
 from diptych.errors import DiptychError
-from diptych.extras import extra
 from diptych.files import Job, make_folder, read_bytes, write_bytes
 
 if TYPE_CHECKING:
@@ -184,18 +183,16 @@ def size_of(width: int, height: int, length: int) -> str:
 
 
 def _hinted(codec: Codec, data: bytes) -> bytes:
-    with extra("train", "--view-hint"):
-        from diptych.hint import hinted, shipped_machine
+    from diptych.hint import hinted, shipped_machine
 
-        return hinted(codec, data, shipped_machine())
+    return hinted(codec, data, shipped_machine())
 
 
 def _search(codec: Codec, steps: int) -> Refine:
-    with extra("train", "--optimize"):
-        from diptych.hint import shipped_machine
-        from diptych.search import Search
+    from diptych.hint import shipped_machine
+    from diptych.search import Search
 
-        return Search(codec, shipped_machine(), steps)
+    return Search(codec, shipped_machine(), steps)
 
 
 def _viewed(codec: Codec, view: str, data: bytes) -> tuple[Codec, str | float, list[str]]:

@@ -141,10 +141,9 @@ def _display(picture: Image.Image) -> Image.Image:
 
 
 def _detections(row: Row, task: Task) -> Image.Image:
-    import torch
+    from diptych.hint import predicted
 
-    pixels = torch.from_numpy(np.array(row.picture)).permute(2, 0, 1).float() / 255
-    [raw] = task.predict([pixels])
+    raw = predicted(task, row.picture)
     scale = min(4, max(1, round(ENLARGED / max(row.picture.size))))
     found: Iterable[Found] = found_in(raw, task.classes)
     return draw_detections(row.picture, found, scale)

@@ -71,7 +71,7 @@ class _Nodes:
         return name
 
     def floats(self, cells: str) -> str:
-        self.constants |= {"scale": np.float32([1 / 255]), "half": np.float32([0.5])}
+        self.constants |= {"scale": np.array([1 / 255], np.float32), "half": np.array([0.5], np.float32)}
         planes = self._node("Transpose", self._node("Cast", cells, to=TensorProto.FLOAT), perm=[0, 3, 1, 2])
         return self._node("Sub", self._node("Mul", planes, "scale"), "half")
 

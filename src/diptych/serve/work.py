@@ -116,16 +116,14 @@ def detect(setup: Setup, source: Path, view: str) -> Facts:
     from diptych.demo.draw import found_in
 
     with extra("train", "detecting"):
-        import torch
-
-        from diptych.hint import shipped_machine
+        from diptych.hint import predicted, shipped_machine
 
     codec, task = _codec(setup), shipped_machine()
     image = codec.decode(_dip(setup, source), view) if _is_dip(source) else _photo(setup, source).image
     width, height = image.size
     image.thumbnail((SEEN, SEEN), Image.Resampling.LANCZOS)
     scale = max(width, height) / max(image.size)
-    [raw] = task.predict([torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 255])
+    raw = predicted(task, image)
     detections = []
     for one in found_in(raw, task.classes):
         left, top, right, bottom = (round(side * scale, 2) for side in one.box)
