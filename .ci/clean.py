@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import sysconfig
 import tempfile
+from importlib.util import find_spec
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -25,22 +27,28 @@ WORKS = (
     ("demo",),
     ("report", str(ROOT / "results/eval-kodak.json")),
 )
-NEEDS = {
-    "train": ("train", "pixel", str(ROOT / "recipes/pixel.yaml")),
-    "eval": ("evaluate", str(ROOT / "recipes/eval-kodak.yaml")),
-    "onnx": ("lint", "network.onnx"),
-    "serve": ("serve",),
-}
+NEEDS = (
+    ("train", ("train", "pixel", str(ROOT / "recipes/pixel.yaml"))),
+    ("train", ("encode", str(SAMPLE), "-o", "better.dip", "--optimize", "3")),
+    ("train", ("encode", str(SAMPLE), "-o", "hinted.dip", "--view-hint", "auto")),
+    ("train", ("label", ".")),
+    ("eval", ("evaluate", str(ROOT / "recipes/eval-kodak.yaml"))),
+    ("onnx", ("lint", "network.onnx")),
+    ("serve", ("serve",)),
+)
+TRAINING = ("torch", "torchvision", "timm", "pycocotools")
+MEGABYTES = 400
 
 
 def main() -> None:
     check_contents(Path(sys.argv[1]))
+    check_installation()
     with tempfile.TemporaryDirectory() as folder:
         for command in WORKS:
             ended = run(command, folder)
             expect(ended.returncode == 0, command, ended)
             print(f"works: diptych {command[0]}")
-        for extra, command in NEEDS.items():
+        for extra, command in NEEDS:
             ended = run(command, folder)
             said = ended.stderr.startswith("diptych: error: ") and ended.stderr.count("\n") == 1
             named = ended.stderr.endswith(f"pip install 'diptych[{extra}]'\n")
@@ -63,6 +71,16 @@ def check_contents(wheel: Path) -> None:
     if held != wanted:
         raise SystemExit(f"{wheel.name} lacks {sorted(wanted - held)} and holds too much: {sorted(held - wanted)}")
     print(f"{wheel.name}: {len(held)} files, {wheel.stat().st_size / 1e6:.1f} MB")
+
+
+def check_installation() -> None:
+    """What is installed is light, and nothing of it is for training only."""
+    heavy = [name for name in TRAINING if find_spec(name)]
+    files = (path for path in Path(sysconfig.get_path("platlib")).rglob("*") if path.is_file())
+    size = sum(file.stat().st_size for file in files) / 1e6
+    if heavy or size > MEGABYTES:
+        raise SystemExit(f"installed: {size:.0f} MB, and of what training needs: {', '.join(heavy) or 'nothing'}")
+    print(f"installed: {size:.0f} MB")
 
 
 def run(command: tuple[str, ...], folder: str) -> subprocess.CompletedProcess[str]:

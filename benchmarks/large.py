@@ -20,9 +20,9 @@ import time
 from itertools import cycle
 from pathlib import Path
 
-import torch
 from PIL import Image, ImageOps
 
+from diptych.engine import engine_for, threads
 from diptych.files import write_bytes
 
 SIZES = ((768, 512), (2400, 1600), (5000, 5000), (10000, 10000))
@@ -85,9 +85,9 @@ def main() -> None:
     if arguments.out:
         about = {
             "command": " ".join(["python", *sys.argv]),
-            "torch": torch.__version__,
+            "engine": engine_for("cpu").name,
             "python": platform.python_version(),
-            "threads": torch.get_num_threads(),
+            "threads": threads() or os.cpu_count(),
         }
         write_bytes((json.dumps({**about, "pictures": rows}, indent=1) + "\n").encode(), arguments.out, True)
     raise SystemExit(worst > LIMIT_MIB)

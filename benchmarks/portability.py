@@ -1,7 +1,7 @@
 """Decode the same files under many settings and count latents that differ.
 
     python benchmarks/portability.py ../shared/data/kodak --out results/portability.json
-    python benchmarks/portability.py ../shared/data/kodak --python other-venv/bin/python   # another torch version
+    python benchmarks/portability.py ../shared/data/kodak --python other-venv/bin/python   # another NumPy
 
 One process encodes; every other setting is a process of its own, so that thread counts, instruction sets and
 library switches are those of a fresh start. ``--model`` takes a codec file, the shipped one is the default.
@@ -10,7 +10,6 @@ library switches are those of a fresh start. ``--model`` takes a codec file, the
 from __future__ import annotations
 
 import argparse
-import contextlib
 import hashlib
 import json
 import os
@@ -18,30 +17,32 @@ import platform
 import subprocess
 import sys
 import tempfile
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
+from threadpoolctl import threadpool_info
 
 SETTINGS: dict[str, dict[str, str]] = {
     "as encoded": {},
     "1 thread": {"OMP_NUM_THREADS": "1"},
     "2 threads": {"OMP_NUM_THREADS": "2"},
     "4 threads": {"OMP_NUM_THREADS": "4"},
-    "ATen default": {"ATEN_CPU_CAPABILITY": "default"},
-    "ATen AVX2": {"ATEN_CPU_CAPABILITY": "avx2"},
-    "ATen AVX-512": {"ATEN_CPU_CAPABILITY": "avx512"},
-    "oneDNN SSE4.1": {"ONEDNN_MAX_CPU_ISA": "SSE41"},
-    "oneDNN AVX2": {"ONEDNN_MAX_CPU_ISA": "AVX2"},
-    "oneDNN AVX-512": {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE"},
-    "MKL AVX2": {"MKL_ENABLE_INSTRUCTIONS": "AVX2"},
-    "MKL conditional reproducibility": {"MKL_CBWR": "COMPATIBLE"},
-    "no mkldnn": {"DIPTYCH_TRY": "no-mkldnn"},
-    "bf16 transforms": {"DIPTYCH_TRY": "bf16"},
-    "default dtype float64": {"DIPTYCH_TRY": "float64"},
-    "contiguous layout": {"DIPTYCH_TRY": "contiguous"},
+    "OpenBLAS Prescott": {"OPENBLAS_CORETYPE": "Prescott"},
+    "OpenBLAS Nehalem": {"OPENBLAS_CORETYPE": "Nehalem"},
+    "OpenBLAS Sandybridge": {"OPENBLAS_CORETYPE": "Sandybridge"},
+    "OpenBLAS Haswell": {"OPENBLAS_CORETYPE": "Haswell"},
+    "OpenBLAS Zen": {"OPENBLAS_CORETYPE": "Zen"},
+    "OpenBLAS SkylakeX": {"OPENBLAS_CORETYPE": "SkylakeX"},
+    "OpenBLAS Cooperlake": {"OPENBLAS_CORETYPE": "Cooperlake"},
+    "NumPy without AVX-512": {"NPY_DISABLE_CPU_FEATURES": "X86_V4 AVX512_ICL AVX512_SPR"},
+    "NumPy without AVX2": {"NPY_DISABLE_CPU_FEATURES": "X86_V3 X86_V4 AVX512_ICL AVX512_SPR"},
+    "ONNX Runtime": {"DIPTYCH_TRY": "onnxruntime"},
+    "torch": {"DIPTYCH_TRY": "torch"},
 }
+ENGINES = {"onnxruntime": "OnnxRuntime", "torch": "Torch"}
 
 
 def pictures(folder: Path, count: int) -> list[Image.Image]:
@@ -78,27 +79,22 @@ def encode(folder: Path, photos: Path, count: int, model: str | None) -> None:
 
 def decode(folder: Path, model: str | None) -> dict[str, Any]:
     """Count the files of ``folder`` whose latents are not those that were encoded."""
-    import torch
-
     import diptych
+    from diptych.codec import Codec
 
-    attempt = os.environ.get("DIPTYCH_TRY", "")
-    torch.backends.mkldnn.enabled = attempt != "no-mkldnn"  # type: ignore[assignment]
-    if attempt == "float64":
-        torch.set_default_dtype(torch.float64)
     codec = diptych.load(model)
-    if attempt == "contiguous":
-        codec.frozen.model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-    bf16 = torch.autocast("cpu", torch.bfloat16) if attempt == "bf16" else contextlib.nullcontext()
+    if name := os.environ.get("DIPTYCH_TRY"):
+        engine = getattr(import_module(f"diptych.engine.{name.removesuffix('runtime')}"), ENGINES[name])()
+        codec = Codec(codec.frozen, codec.transforms.human, engine)
     expected = json.loads((folder / "hashes.json").read_text())
-    with bf16:
-        wrong = [name for name, value in expected.items() if _hash(codec, (folder / name).read_bytes()) != value]
+    wrong = [name for name, value in expected.items() if _hash(codec, (folder / name).read_bytes()) != value]
+    blas = [library for library in threadpool_info() if library["user_api"] == "blas"]
     return {
         "files": len(expected),
         "mismatches": len(wrong),
-        "torch": torch.__version__,
-        "threads": torch.get_num_threads(),
-        "capability": torch.backends.cpu.get_cpu_capability(),
+        "engine": codec.transforms.engine.name,
+        "blas": [f"{library['internal_api']} {library.get('architecture')}" for library in blas],
+        "threads": [library["num_threads"] for library in blas],
     }
 
 

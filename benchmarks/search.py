@@ -30,16 +30,16 @@ from rich.table import Table
 from torch import Tensor
 from torch.nn.functional import interpolate, pad
 
+from diptych.architecture import HYPER_STRIDE
 from diptych.bitstream import Header
 from diptych.codec import Codec, Refine
 from diptych.data.coco import CocoDataset
 from diptych.data.photos import Photos
 from diptych.files import write_bytes
 from diptych.models import load_codec
-from diptych.nn.hyperprior import HYPER_STRIDE
+from diptych.nn.arrays import model_of
 from diptych.search import Search
 from diptych.tasks import feature_distance, load_task
-from diptych.views import Views
 
 WEIGHTS = Path("src/diptych/weights")
 MACHINES = {"own": WEIGHTS / "task.safetensors", "fastestdet": Path("recipes/machines/fastestdet.yaml")}
@@ -50,7 +50,7 @@ SIZES = (0.65, 0.8, 1.0)
 
 def dead_zone(codec: Codec, width: float) -> Refine:
     """Latents that are rounded toward their predictions unless they are 0.5 + ``width`` steps away."""
-    model = codec.frozen.model
+    model = model_of(codec.frozen.arrays, codec.frozen.widths).eval()
 
     def quantized(residual: Tensor) -> Tensor:
         return residual.sign() * torch.floor(residual.abs() + 0.5 - width)
@@ -139,8 +139,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="JSON file of the figures")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    frozen = load_codec(WEIGHTS / "codec.safetensors")
-    codec = Codec(frozen, Views(frozen.model.g_s, {}))
+    codec = Codec(load_codec(WEIGHTS / "codec.safetensors"))
     dataset, photos = None, []
     if arguments.labels:
         dataset = CocoDataset(arguments.folder, arguments.labels, limit=arguments.photos)

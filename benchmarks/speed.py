@@ -29,18 +29,20 @@ from importlib import metadata
 from pathlib import Path
 from statistics import median
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import torch
 from PIL import Image
 from rich.console import Console
 from rich.table import Table
-from torch.utils.flop_counter import FlopCounterMode
 
 import diptych
+from diptych.architecture import STRIDE
 from diptych.codec import Codec, as_pixels
-from diptych.nn.precision import bfloat16_pays
-from diptych.nn.transforms import STRIDE
+from diptych.engine.openvino import OpenVino
+from diptych.engine.transforms import Transforms
+from diptych.workers import limit_threads
 
 QUALITY = 70
 PILLOW = ("JPEG", "WEBP", "AVIF")
@@ -98,33 +100,31 @@ def seconds(work: Callable[[], Any]) -> float:
 
 
 @contextmanager
-def timed(network: torch.nn.Module, times: list[float]) -> Iterator[None]:
-    """Append to ``times`` the seconds of ``network`` summed over all its calls inside the context."""
-    began, spent = [0.0], [0.0]
+def timed(transforms: Transforms, name: str, times: list[float]) -> Iterator[None]:
+    """Append to ``times`` the seconds of a transform summed over all its calls inside the context."""
+    plain, spent = getattr(transforms, name), [0.0]
 
-    def before(*_: Any) -> None:
-        began[0] = time.perf_counter()
+    def measured(*arguments: Any) -> Any:
+        began = time.perf_counter()
+        try:
+            return plain(*arguments)
+        finally:
+            spent[0] += time.perf_counter() - began
 
-    def after(*_: Any) -> None:
-        spent[0] += time.perf_counter() - began[0]
-
-    handles = network.register_forward_pre_hook(before), network.register_forward_hook(after)
-    yield
-    for handle in handles:
-        handle.remove()
+    with patch.object(transforms, name, measured):
+        yield
     times.append(spent[0])
 
 
 def diptych_stages(codec: Codec, image: Image.Image, data: bytes, times: Times) -> None:
     """One encode and decode, whole and in stages; what no stage accounts for is that of the longest name."""
-    model = codec.frozen.model
-    with timed(model.g_a, times["encode: g_a"]):
+    with timed(codec.transforms, "analysis", times["encode: g_a"]):
         whole = seconds(lambda: codec.encode(image, QUALITY))
     convert = seconds(lambda: as_pixels(image))
     times["encode"].append(whole)
     times["encode: convert"].append(convert)
     times["encode: h_a, h_s, entropy coding"].append(whole - convert - times["encode: g_a"][-1])
-    with timed(model.g_s, times["decode: g_s"]):
+    with timed(codec.transforms, "synthesis", times["decode: g_s"]):
         whole = seconds(lambda: codec.decode(data))
     latents = seconds(lambda: codec.latents(data))
     times["decode"].append(whole)
@@ -183,7 +183,7 @@ def limits(codec: Codec, image: Image.Image, repetitions: int) -> dict[str, dict
             jobs[precision][f"{side}x{side} {inputs}->{outputs}, {batch} x {height}x{width}"] = flop, work
         square = torch.randn(1024, 1024, dtype=kind)
         jobs[precision]["matrix product of 1024"] = 2 * 1024**3, partial(torch.mm, square, square)
-        jobs[precision]["g_s"] = _synthesis(codec, image, kind)
+        jobs[precision]["g_s"] = _synthesis(codec, image, precision)
     times: dict[tuple[str, str], list[float]] = {}
     for _ in range(repetitions + 1):
         for precision, works in jobs.items():
@@ -201,19 +201,14 @@ def limits(codec: Codec, image: Image.Image, repetitions: int) -> dict[str, dict
     return found
 
 
-def _synthesis(codec: Codec, image: Image.Image, kind: torch.dtype) -> tuple[float, Callable[[], Any]]:
+def _synthesis(codec: Codec, image: Image.Image, precision: str) -> tuple[float, Callable[[], Any]]:
     """Floating-point operations and a call of ``g_s`` on latents of the picture's size."""
-    model, (width, height) = codec.frozen.model, image.size
-    y = torch.randn(1, model.widths.latent, math.ceil(height / STRIDE), math.ceil(width / STRIDE))
-    y = y.contiguous(memory_format=torch.channels_last)
-
-    def work() -> None:
-        with torch.autocast("cpu", torch.bfloat16, enabled=kind == torch.bfloat16):
-            model.g_s(y, torch.tensor([float(QUALITY)]))
-
-    with FlopCounterMode(display=False) as counter:
-        work()
-    return counter.get_total_flops(), work
+    height, width = math.ceil(image.height / STRIDE), math.ceil(image.width / STRIDE)
+    values = np.zeros((codec.frozen.widths.latent, height, width), np.int32)
+    short = {"float32": "f32", "bfloat16": "bf16"}[precision]
+    transforms = Transforms(codec.frozen, {}, OpenVino(torch.get_num_threads(), short))
+    flop = 2000 * codec.complexity()["g_s kMAC/pixel"] * height * width * STRIDE**2
+    return flop, partial(transforms.synthesis, values, QUALITY, 0.0)
 
 
 def growth(codec: Codec, image: Image.Image, megapixels: list[float]) -> list[dict[str, float]]:
@@ -250,13 +245,14 @@ def measure(arguments: argparse.Namespace, threads: int) -> dict[str, Any]:
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(arguments.processors)[:threads])
     torch.set_num_threads(threads)
+    limit_threads(threads)
     codec, image = diptych.load(arguments.model), Image.open(arguments.picture).convert("RGB")
     size = len(codec.encode(image, QUALITY))
     bpp = 8 * size / (image.width * image.height)
     python = arguments.compressai_python
     peer = Peer(python, arguments.picture, threads, bpp) if python else None
     times = codecs(codec, image, peer, size, arguments.repetitions)
-    found = {"threads": threads, "bpp": bpp, "peer": peer and peer.about, "bfloat16": bfloat16_pays()}
+    found = {"threads": threads, "bpp": bpp, "peer": peer and peer.about, "engine": codec.transforms.engine.name}
     if peer:
         peer.close()
     found["codecs"] = {

@@ -21,6 +21,7 @@ from torch import nn
 
 import diptych
 from diptych.nn import integer
+from diptych.nn.arrays import model_of
 from diptych.nn.model import ALIGNMENT, CodecModel
 from diptych.nn.transforms import Block, QualityBias
 
@@ -108,9 +109,9 @@ class Drawing:
     """The codec as an SVG: down on the left to the file, and up on the right from it."""
 
     def __init__(self, codec: diptych.Codec) -> None:
-        self.stages = stages(codec.frozen.model)
+        self.stages = stages(model_of(codec.frozen.arrays, codec.frozen.widths).eval())
         self.cost = codec.complexity()
-        self.tuned = {name.split(".")[1] for name in codec.views.tuned}
+        self.tuned = {name.split(".")[1] for name in codec.transforms.human}
         self.parts: list[str] = []
 
     def svg(self) -> str:

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from diptych.codec import Codec, load
-from diptych.models import load_codec, save_model, save_view
+from diptych.models import load_codec
+from diptych.training.export import save_model, save_view, trainable
 from samples import lively_model
 
 
@@ -16,7 +17,7 @@ def codec_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("model") / "small.safetensors"
     save_model(lively_model(), path, {"stage": "test"})
     frozen = load_codec(path)
-    stage = frozen.model.g_s.stages.latent.state_dict()
+    stage = trainable(frozen).g_s.stages.latent.state_dict()
     tuned = {f"stages.latent.{k}": v + 0.05 * torch.randn_like(v) for k, v in stage.items()}
     save_view(tuned, frozen.model_id, path.with_suffix(".human.safetensors"), {})
     return path

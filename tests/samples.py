@@ -4,9 +4,9 @@ import numpy as np
 import torch
 from PIL import Image
 
+from diptych.architecture import Widths
 from diptych.nn.context import SCANS
 from diptych.nn.model import DEFAULT_SCAN, CodecModel
-from diptych.nn.transforms import Widths
 
 SMALL = Widths(latent=12, eighth=16, quarter=8, hyper_latent=8, hyper_analysis=16, hyper=16, context=16)
 

@@ -13,6 +13,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.numpy import load_file
+from safetensors.torch import save_file
 from torch.utils.data import DataLoader
 from typer.testing import CliRunner, Result
 
@@ -25,7 +26,7 @@ from diptych.cli import app
 from diptych.codec import Codec
 from diptych.data.dip import DipDataset
 from diptych.errors import BitstreamError, ModelError
-from diptych.models import CODEC_FORMAT, read_tensors, write_tensors
+from diptych.models import CODEC_FORMAT, read_arrays, write_arrays
 from samples import picture
 
 ROOT = Path(__file__).parents[1]
@@ -210,14 +211,14 @@ def test_a_view_file_goes_to_the_codec_of_the_file(folder: Path, codec_file: Pat
 
 
 def of_strange_numbers(path: Path) -> None:
-    write_tensors(path, {"prior.mean": torch.zeros(3, dtype=torch.bfloat16)}, {"format": CODEC_FORMAT})
+    save_file({"prior.mean": torch.zeros(3, dtype=torch.bfloat16)}, path, {"format": CODEC_FORMAT})
 
 
 BROKEN: dict[str, Callable[[Path], object]] = {
     "it is not a readable safetensors file: ": lambda path: path.write_bytes(FOREIGN.read_bytes()[:-9]),
     "it is not a readable safetensors file: Error": lambda path: path.write_bytes(b""),
     "it is not a readable": of_strange_numbers,
-    "it holds 'shoes' weights": lambda path: write_tensors(path, {"x": torch.zeros(1)}, {"format": "shoes"}),
+    "it holds 'shoes' weights": lambda path: write_arrays(path, {"x": np.zeros(1)}, {"format": "shoes"}),
     "it is not a file": Path.mkdir,
     "the link leads nowhere": lambda path: path.symlink_to("nowhere"),
 }
@@ -242,9 +243,9 @@ def test_a_broken_file_costs_itself_alone(folder: Path, foreign_dip: Path, probl
 
 def test_a_codec_without_transforms_fails_for_its_files(folder: Path, foreign_dip: Path, own_dip: Path) -> None:
     folder.mkdir(parents=True)
-    tensors, metadata = read_tensors(FOREIGN, CODEC_FORMAT)
+    tensors, metadata = read_arrays(FOREIGN, CODEC_FORMAT)
     incomplete = {name: tensor for name, tensor in tensors.items() if not name.startswith("g_s.")}
-    write_tensors(folder / "half.safetensors", incomplete, metadata)
+    write_arrays(folder / "half.safetensors", incomplete, metadata)
     result = run("decode", foreign_dip, own_dip, "--view", "machine", "-o", folder / "out")
     assert result.exit_code == 1
     assert f"{folder / 'half.safetensors'} is not a complete codec file" in result.stderr
@@ -287,8 +288,8 @@ def test_the_list(folder: Path, codec_file: Path, codec: Codec, default: Codec) 
     assert run("codecs").stdout.startswith(f"{own}  codec\n          {codecs.DEFAULT}\n")
     assert run("codecs").stdout.endswith(f"\nyour folder: {folder}\n")
     put(folder, codec_file, codecs.human_beside(codec_file))
-    tensors, metadata = read_tensors(FOREIGN, CODEC_FORMAT)
-    write_tensors(folder / "birds.safetensors", tensors, {**metadata, "purpose": "small  birds\nfrom afar"})
+    tensors, metadata = read_arrays(FOREIGN, CODEC_FORMAT)
+    write_arrays(folder / "birds.safetensors", tensors, {**metadata, "purpose": "small  birds\nfrom afar"})
     (folder / "notes.txt").write_text("no codec")
     facts = listed()
     assert list(facts) == ["codec", "birds", "small"]

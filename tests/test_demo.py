@@ -19,7 +19,6 @@ from diptych.demo import NO_MACHINE, psnr, run
 from diptych.demo.draw import Found, draw_detections, found_in
 from diptych.demo.page import detail
 from diptych.errors import DiptychError, ModelError, PictureError
-from diptych.views import Views
 from samples import picture
 
 
@@ -145,7 +144,7 @@ def test_unreadable_photo_leaves_nothing(tmp_path: Path, codec: Codec, name: str
 
 
 def test_codec_without_a_human_view_leaves_nothing(tmp_path: Path, codec: Codec) -> None:
-    bare = Codec(codec.frozen, Views(codec.frozen.model.g_s, {}))
+    bare = codec.with_view({})
     with pytest.raises(ModelError, match="no human view"):
         demo(tmp_path / "out", bare)
     assert not (tmp_path / "out").exists()

@@ -15,7 +15,6 @@ from diptych.errors import BitstreamError, DiptychError, ModelError
 from diptych.hint import hinted, largest_safe_blend
 from diptych.images import read_picture
 from diptych.tasks import load_task
-from diptych.views import Views
 from samples import picture
 
 WEIGHTS = Path(str(resources.files("diptych") / "weights"))
@@ -124,7 +123,7 @@ def test_errors(codec: Codec, data: bytes) -> None:
     with pytest.raises(BitstreamError):
         largest_safe_blend(codec, data[:-1], machine)  # type: ignore[arg-type]
     with pytest.raises(ModelError, match="no human view"):
-        largest_safe_blend(Codec(codec.frozen, Views(codec.frozen.model.g_s, {})), data, machine)  # type: ignore[arg-type]
+        largest_safe_blend(codec.with_view({}), data, machine)  # type: ignore[arg-type]
 
 
 @pytest.mark.skipif(

@@ -18,7 +18,6 @@ from diptych.invention import (
     invention_map,
     largest_region,
 )
-from diptych.views import Views
 from samples import picture
 
 
@@ -104,6 +103,6 @@ def test_errors(codec: Codec) -> None:
     data = codec.encode(picture(20, 20), 50)
     with pytest.raises(BitstreamError):
         invention_map(codec, data[:-3])
-    alone = Codec(codec.frozen, Views(codec.frozen.model.g_s, {}))
+    alone = codec.with_view({})
     with pytest.raises(ModelError, match="no human view"):
         invention_map(alone, data)

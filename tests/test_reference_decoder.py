@@ -16,8 +16,8 @@ from bitstream.reference_coder import RangeEncoder, encode_chunk
 from diptych.bitstream import SYMBOL_LIMIT, Container, Header, encode, pack, unpack
 from diptych.codec import Codec, load
 from diptych.errors import BitstreamError
-from diptych.models import save_model
 from diptych.nn.context import SCANS
+from diptych.training.export import save_model
 from samples import lively_model, picture
 from vectors import make
 
@@ -109,7 +109,7 @@ symbols = st.one_of(st.integers(-3, 3), st.integers(1 - SYMBOL_LIMIT, SYMBOL_LIM
 @given(z=st.lists(symbols, min_size=8, max_size=8), y=st.lists(symbols, min_size=24, max_size=24))
 def test_any_symbols(codec: Codec, arrays: reference.Arrays, z: list[int], y: list[int]) -> None:
     header, chunks = chunks_of(codec, z, y)
-    assert agree(codec, arrays, pack(Container(header, [encode(chunks, codec.frozen.tables)])))
+    assert agree(codec, arrays, pack(Container(header, [encode(chunks, codec.frozen.entropy.tables)])))
 
 
 @pytest.mark.parametrize(("beyond", "accepted"), [(0, True), (1, False)])

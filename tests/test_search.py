@@ -12,15 +12,13 @@ from typer.testing import CliRunner, Result
 from diptych import search
 from diptych.bitstream import read_header, unpack
 from diptych.cli import app
-from diptych.codec import Codec
+from diptych.codec import Codec, load
 from diptych.errors import DiptychError
 from diptych.hint import shipped_machine
 from diptych.images import read_picture
-from diptych.models import load_codec
 from diptych.search import Search
 from diptych.tasks import Machine, feature_distance
 from diptych.tasks.mask_rcnn import MaskRCNNSettings, MaskRCNNTask
-from diptych.views import Views
 from samples import picture
 
 SHIPPED = [Path(str(resources.files("diptych") / "weights" / f"{name}.safetensors")) for name in ("codec", "task")]
@@ -60,8 +58,7 @@ def test_what_weighs_most_gets_lower(
 
 @pytest.mark.skipif(not all(map(Path.is_file, SHIPPED)), reason="the weights are not shipped")
 def test_the_shipped_machine_is_served_better() -> None:
-    frozen = load_codec(SHIPPED[0])
-    codec, machine = Codec(frozen, Views(frozen.model.g_s, {})), shipped_machine()
+    codec, machine = load(SHIPPED[0]), shipped_machine()
     cat = read_picture(str(resources.files("diptych") / "assets" / "chelsea.jpg")).image
     plain, found = (codec.encode(cat, 30, refine=refine) for refine in (None, Search(codec, machine, 12)))
     before, after = (measured(codec, machine, cat, data) for data in (plain, found))
@@ -96,9 +93,10 @@ def test_windows_and_tiles(
 def test_nothing_is_changed_by_a_search(codec: Codec, machine: MaskRCNNTask) -> None:
     image = picture(64, 48)
     before = codec.encode(image, 40)
-    codec.encode(image, 40, refine=Search(codec, machine, 3))
+    search = Search(codec, machine, 3)
+    codec.encode(image, 40, refine=search)
     assert codec.encode(image, 40) == before
-    parts = [*codec.frozen.model.parameters(), *machine.parameters()]
+    parts = [*search.model.parameters(), *machine.parameters()]
     assert all(p.grad is None for p in parts)
 
 

@@ -15,7 +15,8 @@ from diptych.bitstream import pack, read_header, unpack
 from diptych.cli import app
 from diptych.codec import Codec
 from diptych.invention import as_picture, invention_map
-from diptych.models import save_model, save_view
+from diptych.models import save_view
+from diptych.training.export import save_model
 from samples import lively_model, picture
 
 
@@ -40,7 +41,7 @@ def dip(tmp_path: Path, codec: Codec) -> Path:
 @pytest.fixture
 def newer(tmp_path: Path, codec: Codec) -> Path:
     """A better human view, of other layers than the first one."""
-    weight = codec.frozen.model.g_s.state_dict()["stages.pixel.weight"]
+    weight = codec.frozen.arrays["g_s.stages.pixel.weight"]
     path = tmp_path / "newer.safetensors"
     save_view({"stages.pixel.weight": 0.9 * weight}, codec.model_id, path, {})
     return path
@@ -70,7 +71,7 @@ def test_a_newer_view_in_worker_processes(dip: Path, newer: Path, codec_file: Pa
 
 def test_a_view_that_does_not_fit(dip: Path, newer: Path, codec_file: Path, codec: Codec, tmp_path: Path) -> None:
     other = tmp_path / "other.safetensors"
-    save_view({"stages.pixel.weight": torch.zeros(1)}, b"none", other, {})
+    save_view({"stages.pixel.weight": np.zeros(1)}, b"none", other, {})
     line = refused("decode", dip, "--view", other, "--model", codec_file)
     assert f"other.safetensors is a view of codec {b'none'.hex()}, not of {codec.model_id.hex()}" in line
     assert "there is no weights file" in refused("decode", dip, "--view", "x.safetensors", "--model", codec_file)

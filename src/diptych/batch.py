@@ -169,7 +169,7 @@ def attempt(source: Path, task: Callable[[], Outcome]) -> Outcome:
         return task()
     except (DiptychError, MemoryError) as error:
         message = str(error)
-    except RuntimeError as error:  # torch's way to say it
+    except RuntimeError as error:  # an engine's way to say it
         if "allocate memory" not in str(error):
             raise
         message = ""
@@ -212,11 +212,9 @@ def _viewed(codec: Codec, view: str, data: bytes) -> tuple[Codec, str | float, l
 
 @cache
 def _with_view(codec: Codec, view: str) -> Codec:
-    from diptych.codec import Codec
     from diptych.models import load_view
-    from diptych.views import Views
 
-    return Codec(codec.frozen, Views(codec.frozen.model.g_s, load_view(Path(view), codec.frozen)))
+    return codec.with_view(load_view(Path(view), codec.frozen))
 
 
 def _done(work: Work, codec: Codec, job: Job) -> Outcome:

@@ -1,7 +1,7 @@
 """The command ``diptych``: parse, call, print.
 
 Errors are one line on stderr and exit code 1, or 2 where the command itself is wrong; 130 after Ctrl-C (see
-``docs/exit-codes.md``). Torch is imported only by the commands that run a network.
+``docs/exit-codes.md``). Torch is imported only where the extra ``train`` is needed.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from diptych.ablation.command import ablate
 from diptych.batch import AUTO, Decoding, Encoding
 from diptych.console import Batch, carry_out, complain, described, each, facts_of, say, tell
 from diptych.errors import DiptychError
+from diptych.extras import extra
 from diptych.files import find_files, plan_jobs
 from diptych.report.command import report
 from diptych.serve.command import serve
@@ -209,6 +210,9 @@ def encode(
         raise typer.BadParameter("--bpp and --target-size exclude each other")
     if (bpp is not None and not bpp > 0) or (target_size is not None and target_size < 1):
         raise typer.BadParameter("a size is a number above 0")
+    if optimize or view_hint:
+        with extra("train", "--optimize" if optimize else "--view-hint"):
+            import diptych.hint  # noqa: F401
     todo = plan_jobs(photos, output, READS, ".dip", overwrite or resume)
     work = Encoding(quality, bpp, target_size, verify, overwrite, hint=view_hint is not None, optimize=optimize)
     carry_out(todo, work, model, Batch(jobs, overwrite, resume, manifest))

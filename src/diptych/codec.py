@@ -11,46 +11,34 @@ Transforms run over windows of the picture, entropy coding over tiles: see :mod:
 from __future__ import annotations
 
 import hashlib
-import math
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeGuard
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
 
 from diptych import codecs, geometry
-from diptych.bitstream import (
-    ONE_TILE_PIXELS,
-    SYMBOL_LIMIT,
-    Container,
-    Decoder,
-    Header,
-    encode,
-    pack,
-    padded_area,
-    read_header,
-    unpack,
-)
+from diptych.bitstream import ONE_TILE_PIXELS, Container, Header, pack, padded_area, read_header, unpack
+from diptych.engine import Engine, engine_for
+from diptych.engine.complexity import complexity
+from diptych.engine.transforms import Transforms
 from diptych.errors import BitstreamError, DiptychError
 from diptych.geometry import Area
 from diptych.images import to_rgb
 from diptych.models import FrozenCodec, load_codec, load_view
-from diptych.nn.context import spread
-from diptych.nn.hyperprior import HYPER_STRIDE
-from diptych.nn.integer import ONE
-from diptych.nn.precision import infer
-from diptych.nn.transforms import channels_last
-from diptych.views import Views, dial
+from diptych.views import dial
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 TILE = 1024
 """Side, in pixels, of the tiles of pictures too large for one."""
 
-Picture = Image.Image | NDArray[np.uint8] | Tensor
+Picture: TypeAlias = "Image.Image | NDArray[np.uint8] | Tensor"
 """A PIL image, ``(H, W, 3)`` or ``(H, W)`` pixels, or a ``(3, H, W)`` float tensor in 0..1."""
 
 Refine = Callable[[NDArray[np.float32], NDArray[np.uint8], Header], NDArray[np.float32]]
@@ -76,18 +64,37 @@ class Latents(NamedTuple):
 class Codec:
     """A trained codec with its views; made by :func:`load`.
 
-    Attributes:
-        model_id: four bytes that name the entropy path; files carry it.
-        frozen: networks, integers and tables.
+    Args:
+        frozen: weights, integers and tables.
+        human: tuned layers of ``g_s``, as :func:`diptych.models.load_view` reads them; none without a human view.
+        engine: runs the transforms; None for the CPU's.
         alone: whether it refuses files of other codecs. The default one does not: it has them decoded by the
             codec that they name, found by :mod:`diptych.codecs`.
+
+    Attributes:
+        model_id: four bytes that name the entropy path; files carry it.
     """
 
-    def __init__(self, frozen: FrozenCodec, views: Views, alone: bool = True) -> None:
+    def __init__(
+        self,
+        frozen: FrozenCodec,
+        human: Mapping[str, NDArray[Any]] | None = None,
+        engine: Engine | None = None,
+        alone: bool = True,
+    ) -> None:
         self.frozen = frozen
-        self.views = views
+        self.transforms = Transforms(frozen, human or {}, engine or engine_for("cpu"))
         self.model_id = frozen.model_id
         self.alone = alone
+
+    @property
+    def has_human_view(self) -> bool:
+        """Whether there is any other view than the machine's."""
+        return bool(self.transforms.human)
+
+    def with_view(self, human: Mapping[str, NDArray[Any]]) -> Codec:
+        """The same codec with another human view."""
+        return Codec(self.frozen, human, self.transforms.engine)
 
     def encode(
         self, image: Picture, quality: float = 40, verify: bool = False, refine: Refine | None = None
@@ -118,7 +125,8 @@ class Codec:
             y = refine(y, pixels, header)
         payloads, meant = [], []
         for area in geometry.tiles(header):
-            payload, values = self._encode_tile(y[:, *area], header)
+            part = y[:, *area]
+            payload, values = self.frozen.entropy.encode(part, self.transforms.hyper_analysis(part), header.quality)
             payloads.append(payload)
             if verify:
                 meant.append(_digest(values))
@@ -186,17 +194,15 @@ class Codec:
         plane = geometry.plane(header)
         wanted = geometry.region_of(region, header) if region else geometry.whole_picture(header)
         needed = geometry.latents_of(wanted).grown(geometry.MARGIN, plane)
-        values = np.zeros((self.frozen.model.widths.latent, *plane.size), np.int32)
+        values = np.zeros((self.frozen.widths.latent, *plane.size), np.int32)
         for area, payload in zip(geometry.tiles(header), container.payloads, strict=True):
             if area.meets(needed):
-                values[:, *area] = self._decode_tile(payload, header, area)
+                values[:, *area] = self.frozen.entropy.decode(payload, area.size, header.quality)
         return Latents(values, header, wanted)
 
     def complexity(self) -> dict[str, float]:
         """Parameters of each network and thousands of multiply-accumulates per pixel."""
-        from diptych.nn.complexity import complexity
-
-        return complexity(self.frozen.model)
+        return complexity(self.frozen)
 
     def _with_id(self, model_id: bytes) -> Codec:
         if model_id == self.model_id:
@@ -212,110 +218,38 @@ class Codec:
                 f"The file was written with codec {model_id.hex()}, which is not here: put its .safetensors file "
                 f"into {codecs.folder()} ('diptych codecs' lists those that are here)."
             )
-        return _opened(known)
+        return _opened(known, self.transforms.engine)
 
     def _verify(self, data: bytes, meant: Sequence[bytes]) -> None:
         container = unpack(data)
         tiles = zip(geometry.tiles(container.header), container.payloads, meant, strict=True)
         for area, payload, digest in tiles:
-            if _digest(self._decode_tile(payload, container.header, area)) != digest:
+            values = self.frozen.entropy.decode(payload, area.size, container.header.quality)
+            if _digest(values) != digest:
                 raise DiptychError("the file does not decode to what was encoded; it was not kept")
 
-    @torch.inference_mode()
     def _analyze(self, pixels: NDArray[np.uint8], header: Header) -> NDArray[np.float32]:
         """Scaled latents ``(M, h, w)`` of the whole picture, window by window."""
-        model, quality = self.frozen.model, _quality(header)
-        gain = model.gains.gain(quality)
         plane = geometry.plane(header)
-        y = np.empty((model.widths.latent, *plane.size), np.float32)
+        y = np.empty((self.frozen.widths.latent, *plane.size), np.float32)
         for inner, outer in geometry.windows(plane, plane):
-            part = infer(model.g_a, patch(pixels, outer.in_pixels()), quality) * gain
-            y[:, *inner] = part[0, :, *inner.inside(outer)].numpy()
+            part = self.transforms.analysis(patch(pixels, outer.in_pixels()), header.quality)
+            y[:, *inner] = part[:, *inner.inside(outer)]
         return y
 
-    @torch.inference_mode()
-    def _encode_tile(self, y: NDArray[np.float32], header: Header) -> tuple[bytes, NDArray[np.int32]]:
-        """Payload of a tile, and the latents ``(M, h, w)`` that a decoder will read from it."""
-        height, width = y.shape[1:]
-        low, right = -height % HYPER_STRIDE, -width % HYPER_STRIDE
-        padded = torch.nn.functional.pad(torch.from_numpy(y)[None], (0, right, 0, low), mode="replicate")
-        z_mean, z_tables = self._prior(header, height, width)
-        z = _symbols(self.frozen.model.h_a(padded)[0].double() - z_mean / ONE)
-        chunks = [(_flat(z, torch.int32), z_tables)]
-        exact = torch.from_numpy(y).double().flatten()
-
-        def code(now: Tensor, mean: Tensor, tables: NDArray[np.uint8]) -> Tensor:
-            symbols = _symbols(exact.index_select(0, now) - mean / ONE)
-            chunks.append((_flat(symbols, torch.int32), tables))
-            return symbols
-
-        values = self._pass_by_pass(z * ONE + z_mean, (height, width), code)
-        return encode(chunks, self.frozen.tables), values
-
-    @torch.inference_mode()
-    def _decode_tile(self, payload: bytes, header: Header, area: Area) -> NDArray[np.int32]:
-        height, width = area.size
-        z_mean, z_tables = self._prior(header, height, width)
-        decoder = Decoder(payload, self.frozen.tables)
-        shape = (len(z_mean), math.ceil(height / HYPER_STRIDE), math.ceil(width / HYPER_STRIDE))
-        z = torch.from_numpy(decoder.read(z_tables)).view(shape).double()
-
-        def read(now: Tensor, mean: Tensor, tables: NDArray[np.uint8]) -> Tensor:
-            return torch.from_numpy(decoder.read(tables)).double()
-
-        values = self._pass_by_pass(z * ONE + z_mean, (height, width), read)
-        decoder.close()
-        return values
-
-    def _pass_by_pass(
-        self, z: Tensor, size: tuple[int, int], symbols_of: Callable[[Tensor, Tensor, NDArray[np.uint8]], Tensor]
-    ) -> NDArray[np.int32]:
-        """Latents ``(M, h, w)`` of a tile in 1/ONE: the one order in which an encoder and a decoder see them.
-
-        Args:
-            z: hyper-latents ``(Nz, ...)`` in 1/ONE.
-            size: h and w.
-            symbols_of: gets a pass's mask ``(M, h, w)``, and the means and tables of its latents, flat; returns
-                their symbols.
-        """
-        hyper, (height, width) = self.frozen.hyperprior, size
-        features, prediction = (part[:, :height, :width] for part in hyper.start(z))
-        which = spread(hyper.passes, height, width)
-        known = torch.zeros(which.shape, dtype=torch.float64)
-        for number in range(1 + len(hyper.context)):
-            mean, tables = hyper.distributions(number, known, features, prediction)
-            now = (which == number).flatten().nonzero().squeeze(1)
-            mean = mean.flatten().index_select(0, now)
-            tables = tables.flatten().index_select(0, now)
-            known.view(-1).index_copy_(0, now, symbols_of(now, mean, tables.numpy()) * ONE + mean)
-        return known.to(torch.int32).numpy()
-
-    def _prior(self, header: Header, height: int, width: int) -> tuple[Tensor, NDArray[np.uint8]]:
-        """Means ``(Nz, 1, 1)`` of a tile's hyper-latents in 1/ONE, and the table of each, flat."""
-        hyper = self.frozen.hyperprior
-        knot = (round(header.quality * 100) + 500) // 1000
-        count = math.ceil(height / HYPER_STRIDE) * math.ceil(width / HYPER_STRIDE)
-        return hyper.prior_mean[knot].double()[:, None, None], hyper.prior_index[knot].numpy().repeat(count)
-
-    @torch.inference_mode()
     def _synthesize(self, latents: Latents, position: float) -> NDArray[np.uint8]:
         """Pixels ``(H, W, 3)`` of the wanted part in one view, window by window."""
         values, header, wanted = latents
-        quality, plane = _quality(header), geometry.plane(header)
-        inverse = self.frozen.model.gains.inverse(quality) / ONE
-        needed = geometry.latents_of(wanted)
+        plane, needed = geometry.plane(header), geometry.latents_of(wanted)
         covered = needed.in_pixels()
         pixels = np.empty((*covered.size, 3), np.uint8)
         for inner, outer in geometry.windows(needed, plane):
-            y_hat = torch.from_numpy(values[None, :, *outer]).float() * inverse
-            y_hat = y_hat.contiguous(memory_format=torch.channels_last)
-            x_hat = self.views.synthesize(y_hat, quality, position)[0]
-            x_hat = x_hat[:, *inner.inside(outer).in_pixels()].permute(1, 2, 0)
-            pixels[*inner.in_pixels().inside(covered)] = (x_hat * 255).round_().clamp_(0, 255).byte().numpy()
+            part = self.transforms.synthesis(values[:, *outer], header.quality, position)
+            pixels[*inner.in_pixels().inside(covered)] = part[*inner.inside(outer).in_pixels()]
         return pixels[*wanted.inside(covered)]
 
 
-def load(model: str | Path | None = None, view: str | Path | None = None) -> Codec:
+def load(model: str | Path | None = None, view: str | Path | None = None, device: str = "cpu") -> Codec:
     """Load a codec.
 
     The default one encodes, and decodes files of every codec that is here (see :mod:`diptych.codecs`). One that is
@@ -325,27 +259,27 @@ def load(model: str | Path | None = None, view: str | Path | None = None) -> Cod
         model: a codec file; None for the default one, which ships with the package.
         view: a view file with the human view; None for the shipped one, or for ``<model>.human.safetensors``
             beside a codec file of one's own, if there is one.
+        device: ``cpu``, or ``cuda`` for transforms on a GPU by PyTorch. Files and their latents are the same.
 
     Raises:
         ModelError: if a file is missing, damaged, or does not belong to the other.
+        DiptychError: if the device cannot be used.
     """
     path = Path(model) if model else codecs.DEFAULT
     beside = codecs.human_beside(path)
     human = Path(view) if view is not None else beside if beside.is_file() else None
-    return _open(path, human, alone=bool(model) or view is not None)
+    return _open(path, human, engine_for(device), alone=bool(model) or view is not None)
 
 
 @lru_cache(maxsize=8)
-def _opened(known: codecs.Known) -> Codec:
+def _opened(known: codecs.Known, engine: Engine) -> Codec:
     """A codec that was found, kept for the next of its files."""
-    return _open(known.path, known.human, alone=True)
+    return _open(known.path, known.human, engine, alone=True)
 
 
-def _open(path: Path, human: Path | None, alone: bool) -> Codec:
+def _open(path: Path, human: Path | None, engine: Engine, alone: bool) -> Codec:
     frozen = load_codec(path)
-    layers = load_view(human, frozen) if human else {}
-    channels_last(frozen.model)
-    return Codec(frozen, Views(frozen.model.g_s, layers), alone)
+    return Codec(frozen, load_view(human, frozen) if human else {}, engine, alone)
 
 
 def as_pixels(image: Picture) -> NDArray[np.uint8]:
@@ -356,8 +290,9 @@ def as_pixels(image: Picture) -> NDArray[np.uint8]:
     """
     if isinstance(image, Image.Image):
         return _pixels_of(to_rgb(image)[0])
-    if isinstance(image, Tensor) and image.ndim == 3 and image.shape[0] == 3 and image.is_floating_point():
-        image = (image.detach().cpu() * 255).round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0).numpy()
+    if _is_tensor(image) and image.ndim == 3 and image.shape[0] == 3 and image.is_floating_point():
+        levels = np.rint(image.detach().cpu().float().numpy() * np.float32(255))
+        image = levels.clip(0, 255).astype(np.uint8).transpose(1, 2, 0)
     if isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.size:
         if image.ndim == 2:
             image = np.repeat(image[:, :, None], 3, axis=2)
@@ -379,22 +314,14 @@ def _digest(values: NDArray[np.int32]) -> bytes:
     return hashlib.sha256(values.tobytes()).digest()
 
 
-def _quality(header: Header) -> Tensor:
-    return torch.tensor([header.quality], dtype=torch.float32)
+def _is_tensor(image: object) -> TypeGuard[Tensor]:
+    """Whether this is a torch tensor, without importing torch: where there is one, somebody did."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(image, torch.Tensor)
 
 
-def patch(pixels: NDArray[np.uint8], area: Area) -> Tensor:
-    """The area's pixels as ``(1, 3, H, W)`` in 0..1, the picture's border repeated up to whole latents."""
+def patch(pixels: NDArray[np.uint8], area: Area) -> NDArray[np.uint8]:
+    """The area's pixels ``(H, W, 3)``, the picture's border repeated up to whole latents."""
     part = pixels[area.rows, area.columns]
     height, width = area.size
-    part = np.pad(part, ((0, height - part.shape[0]), (0, width - part.shape[1]), (0, 0)), mode="edge")
-    x = torch.from_numpy(part).permute(2, 0, 1)[None].float() / 255
-    return x.contiguous(memory_format=torch.channels_last)
-
-
-def _symbols(residual: Tensor) -> Tensor:
-    return torch.round(residual).clamp(1 - SYMBOL_LIMIT, SYMBOL_LIMIT - 1)
-
-
-def _flat(values: Tensor, kind: torch.dtype) -> NDArray[Any]:
-    return values.to(kind).numpy().reshape(-1)
+    return np.pad(part, ((0, height - part.shape[0]), (0, width - part.shape[1]), (0, 0)), mode="edge")

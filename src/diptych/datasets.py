@@ -50,7 +50,7 @@ def label(
     if not 0 <= min_score <= 1:
         raise typer.BadParameter(f"a score is a number from 0 to 1, not {min_score:g}")
     refuse_existing(output, overwrite)
-    with extra("train"):
+    with extra("train", "labelling"):
         from diptych.labelling import label as label_folder
 
         shipped = Path(str(resources.files("diptych") / "weights" / "task.safetensors"))
@@ -79,7 +79,8 @@ def cityscapes(
       diptych convert cityscapes cityscapes/ --split val -o cityscapes-val.json
     """
     refuse_existing(output, overwrite)
-    from diptych.data.cityscapes import convert as convert_cityscapes
+    with extra("train", "converting"):
+        from diptych.data.cityscapes import convert as convert_cityscapes
 
     _write(*convert_cityscapes(root, split), output, overwrite)
 
@@ -110,7 +111,8 @@ def openimages(
       diptych convert openimages photos/ --classes classes.csv --boxes boxes.csv --masks masks.csv
     """
     refuse_existing(output, overwrite)
-    from diptych.data.openimages import convert as convert_openimages
+    with extra("train", "converting"):
+        from diptych.data.openimages import convert as convert_openimages
 
     _write(*convert_openimages(photos, classes, boxes, masks, mask_files), output, overwrite)
 

@@ -11,9 +11,9 @@ import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from diptych.architecture import STRIDE
 from diptych.bitstream import Header
 from diptych.errors import DiptychError
-from diptych.nn.transforms import STRIDE
 
 WINDOW = 96
 """Side, in latents, of the windows in which the transforms run: larger ones outgrow what allocators reuse."""

@@ -87,10 +87,16 @@ def shipped_machine() -> Task:
     return task
 
 
-def _detections(task: Task, picture: Image.Image, certain: float) -> tuple[Tensor, Tensor]:
-    """Boxes ``(n, 4)`` and labels ``(n,)``."""
+def predicted(task: Task, picture: Image.Image) -> Mapping[str, Tensor]:
+    """What a machine finds in an RGB picture, as :meth:`Task.predict` says it."""
     pixels = torch.from_numpy(np.array(picture)).permute(2, 0, 1).float() / 255
     found: Mapping[str, Tensor] = task.predict([pixels])[0]
+    return found
+
+
+def _detections(task: Task, picture: Image.Image, certain: float) -> tuple[Tensor, Tensor]:
+    """Boxes ``(n, 4)`` and labels ``(n,)``."""
+    found = predicted(task, picture)
     kept = found["scores"] >= certain
     return found["boxes"][kept], found["labels"][kept]
 

@@ -36,8 +36,8 @@ READS = frozenset(_READS.split())
 
 _EXACT = {"quality": 95, "subsampling": 0}
 _WRITES: dict[str, tuple[str, dict[str, Any]]] = {
-    "": ("PNG", {}),
-    ".png": ("PNG", {}),
+    "": ("PNG", {"compress_level": 4}),
+    ".png": ("PNG", {"compress_level": 4}),
     ".jpg": ("JPEG", _EXACT),
     ".jpeg": ("JPEG", _EXACT),
     ".webp": ("WEBP", {"lossless": True}),

@@ -18,7 +18,6 @@ import os
 import platform
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from functools import partial
 from hashlib import sha256
 from importlib import resources
@@ -26,9 +25,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, ValidationError
+from threadpoolctl import threadpool_limits
 
 import diptych
 from diptych.codec import Codec
@@ -108,7 +107,7 @@ class Golden(BaseModel):
 
 def write(codec: Codec, path: Path | None = None) -> None:
     """Make the golden files of ``codec``, by default those of the package."""
-    with _threads(1):
+    with threadpool_limits(1):
         samples = [_sample(codec, box, quality) for box, quality in SAMPLES]
     golden = Golden(model_id=codec.model_id.hex(), samples=samples)
     text = json.dumps(golden.model_dump(), separators=(",", ":")).replace('{"box"', '\n{"box"')
@@ -137,14 +136,15 @@ def run(codec: Codec, path: Path | None = None) -> Iterator[Check]:
 def environment(codec: Codec) -> str:
     """What a report of a failure has to name."""
     return (
-        f"diptych {diptych.__version__}, codec {codec.model_id.hex()}, torch {torch.__version__}, "
+        f"diptych {diptych.__version__}, codec {codec.model_id.hex()}, "
+        f"{codec.transforms.engine.name}, numpy {np.__version__}, "
         f"Python {platform.python_version()}, {platform.system()} {platform.machine()}"
     )
 
 
 def _sample(codec: Codec, box: tuple[int, int, int, int], quality: float) -> Sample:
     data = codec.encode(_part(box), quality, verify=True)
-    names = ["machine", "human"] if codec.views.tuned else ["machine"]
+    names = ["machine", "human"] if codec.has_human_view else ["machine"]
     return Sample(
         box=box,
         quality=quality,
@@ -172,13 +172,13 @@ def _made(name: str, problem: Callable[[], str | None]) -> Check:
 
 
 def _wrong_latents(codec: Codec, sample: Sample, threads: int) -> str | None:
-    with _threads(threads):
+    with threadpool_limits(threads):
         return None if _digest(codec, sample.data) == sample.latents else "they differ from those that were encoded"
 
 
 def _wrong_view(codec: Codec, sample: Sample, view: str) -> str | None:
     expected = sample.views[view]
-    with _threads(MANY):
+    with threadpool_limits(MANY):
         found = averages(codec.decode(sample.data, view))
     if found.shape != (len(expected),):
         return f"{len(expected)} averages are stored where {len(found)} are needed"
@@ -187,10 +187,10 @@ def _wrong_view(codec: Codec, sample: Sample, view: str) -> str | None:
 
 
 def _wrong_file(codec: Codec, sample: Sample) -> str | None:
-    with _threads(MANY):
+    with threadpool_limits(MANY):
         data = codec.encode(_part(sample.box), sample.quality, verify=True)
         digest = _digest(codec, data)
-    with _threads(1):
+    with threadpool_limits(1):
         if _digest(codec, data) != digest:
             return "the latents depend on the number of threads"
     size = len(sample.data)
@@ -211,16 +211,6 @@ def _digest(codec: Codec, data: bytes) -> str:
 
 def _part(box: tuple[int, int, int, int]) -> Image.Image:
     return read_picture(CAT).image.crop(box)
-
-
-@contextmanager
-def _threads(count: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 if __name__ == "__main__":

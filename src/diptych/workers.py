@@ -20,6 +20,8 @@ from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from threadpoolctl import threadpool_limits
+
 import diptych
 from diptych.errors import DiptychError
 
@@ -117,11 +119,14 @@ def _start(listen: Connection, work: Callable[[Codec, Any], Any], model: str | N
 
 
 def _loaded(model: str | None, threads: int) -> Codec:
-    os.environ["OMP_NUM_THREADS"] = str(threads)  # read once, when torch is imported
-    import torch
-
-    torch.set_num_threads(threads)
+    limit_threads(threads)
     return diptych.load(model)
+
+
+def limit_threads(count: int) -> None:
+    """Have this process compute with so many threads at a time, whatever library it is that computes."""
+    os.environ["OMP_NUM_THREADS"] = str(count)  # read by engines when they start, by torch when it is imported
+    threadpool_limits(count)
 
 
 def _do(item: Any) -> Any:

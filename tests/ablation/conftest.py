@@ -10,8 +10,8 @@ import yaml
 from typer.testing import CliRunner
 
 from diptych.cli import app
-from diptych.models import save_model
 from diptych.tasks.mask_rcnn import MaskRCNNSettings, MaskRCNNTask
+from diptych.training.export import save_model
 from labels import rectangle, write_dataset
 from samples import lively_model, picture
 

@@ -18,11 +18,11 @@ from diptych.demo.draw import Found, draw_detections
 from diptych.errors import DiptychError, ModelError, PictureError
 from diptych.evaluation.anchors import ANCHORS
 from diptych.evaluation.variants import CODEC
-from diptych.models import save_model
 from diptych.report import chart, sheets
 from diptych.report.examples import example, layer_of
 from diptych.report.make import Made, run
 from diptych.report.sources import Ablation, Evaluation, Transfer, read
+from diptych.training.export import save_model
 from samples import lively_model, picture
 
 RESULTS = Path(__file__).parents[2] / "results"

@@ -17,6 +17,7 @@ from diptych.models import load_codec
 from diptych.recipes import read_recipe
 from diptych.training import run
 from diptych.training.base import BaseRecipe, BaseStage
+from diptych.training.export import load_model
 from diptych.training.losses import HumanError
 from samples import picture
 
@@ -52,7 +53,7 @@ def test_a_trained_codec_codes(recipe: Path, codec_file: Path, machine_file: Pat
     for size in ((70, 50), (64, 128)):
         decoded = codec.decode(codec.encode(picture(*size), quality=30))
         assert decoded.size == size
-    before, after = (load_codec(p).model.state_dict() for p in (codec_file, path))
+    before, after = (load_model(p).state_dict() for p in (codec_file, path))
     assert before.keys() == after.keys()
     for part in ("g_a.", "g_s.", "h_a.", "h_s."):
         assert any(not torch.equal(before[name], after[name]) for name in before if name.startswith(part)), part

@@ -11,6 +11,7 @@ from diptych.codec import load
 from diptych.errors import RecipeError
 from diptych.models import load_codec
 from diptych.training import run
+from diptych.training.export import load_model
 from diptych.training.human import HumanRecipe, TunedDecoder, balanced
 from samples import picture
 
@@ -45,7 +46,7 @@ def test_bitstreams_and_frozen_weights_stay_as_they_are(tmp_path: Path, photos: 
     assert changed
     assert all(name.startswith(("stages.latent.", "stages.eighth.")) for name in changed)
     checkpoint = torch.load(tmp_path / "out/checkpoint.pt", weights_only=True)["model"]
-    frozen = load_codec(codec_file).model.state_dict()
+    frozen = load_model(codec_file).state_dict()
     for name, value in frozen.items():
         if not name.startswith(("g_s.stages.latent.", "g_s.stages.eighth.")):
             assert torch.equal(checkpoint[f"codec.{name}"], value), name

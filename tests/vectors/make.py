@@ -21,12 +21,13 @@ import torch
 from PIL import Image
 
 import diptych.codec as codec_module
+from diptych.architecture import QUALITY_KNOTS, Widths
 from diptych.bitstream import SYMBOL_LIMIT, Container, Header, SymbolTables, encode, pack, unpack
 from diptych.codec import Codec, load
-from diptych.models import CODEC_FORMAT, read_tensors, save_model, write_tensors
-from diptych.nn.context import SCANS, spread
+from diptych.models import CODEC_FORMAT, read_arrays, write_arrays
+from diptych.nn.context import SCANS
 from diptych.nn.model import CodecModel
-from diptych.nn.transforms import QUALITY_KNOTS, Widths
+from diptych.training.export import save_model
 
 FOLDER = Path(__file__).parent
 WIDTHS = Widths(latent=8, eighth=12, quarter=6, hyper_latent=6, hyper_analysis=8, hyper=10, context=7)
@@ -67,9 +68,9 @@ def write_codec(path: Path, scan: str) -> None:
     weights = {name: torch.from_numpy(weight(name, tuple(old.shape))) for name, old in model.state_dict().items()}
     model.load_state_dict(weights)
     save_model(model, path, {"made_by": "tests/vectors/make.py"})
-    tensors, metadata = read_tensors(path, CODEC_FORMAT)
-    tensors |= {f"tables.{name}": torch.from_numpy(np.array(a)) for name, a in tables().to_arrays().items()}
-    write_tensors(path, tensors, metadata)
+    arrays, metadata = read_arrays(path, CODEC_FORMAT)
+    arrays |= {f"tables.{name}": array for name, array in tables().to_arrays().items()}
+    write_arrays(path, arrays, metadata)
     sort_metadata(path)
 
 
@@ -142,7 +143,7 @@ def extremes(codec: Codec, prefix: str) -> Iterator[Vector]:
     z, y = magnitudes("z", (WIDTHS.hyper_latent, 1, 1)), magnitudes("y", shape)
     largest = np.where(noise("signs", shape) < 0, 1 - SYMBOL_LIMIT, SYMBOL_LIMIT - 1).astype(np.int32)
     for name, symbols in (("extremes", y), ("largest", largest)):
-        payload = encode(chunks(codec, 70, z, symbols), codec.frozen.tables)
+        payload = encode(chunks(codec, 70, z, symbols), codec.frozen.entropy.tables)
         data = pack(Container(Header(40, 24, 70, codec.model_id), [payload]))
         yield Vector(f"{prefix}{name}-40x24-q70", data, has_picture=False)
 
@@ -155,17 +156,14 @@ def chunks(codec: Codec, quality: int, z: np.ndarray, y: np.ndarray) -> list[tup
         z: int32 ``(Nz, 1, 1)``, the symbols of the hyper-latents.
         y: int32 ``(M, h, w)``, those of the latents, h and w at most 4.
     """
-    hyper = codec.frozen.hyperprior
-    scaled = torch.from_numpy(256 * z) + hyper.prior_mean[quality // 10][:, None, None]
-    features, prediction = (part[:, : y.shape[1], : y.shape[2]] for part in hyper.start(scaled.double()))
-    found = [(z.ravel(), hyper.prior_index[quality // 10].numpy())]
-    which, symbols = spread(hyper.passes, *y.shape[1:]), torch.from_numpy(y)
-    known = torch.zeros(y.shape, dtype=torch.float64)
-    for number in range(1 + len(hyper.context)):
-        mean, tables = hyper.distributions(number, known, features, prediction)
-        now = which == number
-        found.append((symbols[now].numpy(), tables[now].numpy()))
-        known[now] = 256 * symbols[now].double() + mean[now]
+    entropy, knot = codec.frozen.entropy, quality // 10
+    found = [(z.ravel(), entropy.prior_index[knot])]
+
+    def code(now: np.ndarray, mean: np.ndarray, tables: np.ndarray) -> np.ndarray:
+        found.append((y.ravel()[now], tables))
+        return found[-1][0]
+
+    entropy.walk(256.0 * z + entropy.prior_mean[knot][:, None, None], y.shape[1:], code)
     return found
 
 

@@ -18,17 +18,18 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
-from torch import nn
 
 from diptych.ablation.recipe import Bilateral, Gaussian, Row
 from diptych.codec import Codec, Latents
+from diptych.engine.transforms import Transforms
 from diptych.errors import DiptychError, ModelError
 from diptych.files import read_bytes
-from diptych.models import FrozenCodec, load_codec, load_view, read_tensors, write_tensors
+from diptych.models import FrozenCodec, load_codec, load_view, read_arrays, write_arrays
 from diptych.nn.transforms import Synthesis, channels_last
 from diptych.nn.upsamplers import replace_upsamplers
-from diptych.views import HUMAN, MACHINE, Views
+from diptych.views import HUMAN, MACHINE
 
 DECODER_FORMAT = "diptych-decoder-1"
 
@@ -67,18 +68,20 @@ class Source(NamedTuple):
             DiptychError: if the file cannot be used with ``base``; the row is named.
         """
         try:
-            codec = Codec(base.frozen, self._views(base.frozen)) if self.weights else base
+            codec = self._codec(base) if self.weights else base
         except DiptychError as error:
             raise type(error)(f"row '{self.row.name}': {error}") from None
         return Decoder(codec, self.position, self.row.filter)
 
-    def _views(self, frozen: FrozenCodec) -> Views:
+    def _codec(self, base: Codec) -> Codec:
         assert self.weights is not None
         if self.row.decoder:
-            return Views(_foreign(self.weights, frozen), {})
+            return Codec(_with_foreign(self.weights, base.frozen), {}, base.transforms.engine)
         if self.row.upsampler:
-            return Views(load_decoder(self.weights, frozen), {})
-        return Views(frozen.model.g_s, load_view(self.weights, frozen))
+            codec = base.with_view({})
+            codec.transforms = _Rebuilt(base, load_decoder(self.weights, base.frozen))
+            return codec
+        return base.with_view(load_view(self.weights, base.frozen))
 
 
 class Decoder(NamedTuple):
@@ -98,6 +101,21 @@ class Decoder(NamedTuple):
         """The row's picture of a file, read by any codec of the same model id."""
         made = self.codec.synthesize(latents, self.view)
         return filtered(made, self.filter) if self.filter else made
+
+
+class _Rebuilt(Transforms):
+    """A codec's transforms with a ``g_s`` of another build, which runs in torch."""
+
+    def __init__(self, base: Codec, g_s: Synthesis) -> None:
+        super().__init__(base.frozen, {}, base.transforms.engine)
+        self._g_s = g_s
+
+    @torch.inference_mode()
+    def synthesis(self, values: NDArray[np.int32], quality: float, position: float) -> NDArray[np.uint8]:
+        y_hat = torch.from_numpy(self.dequantized(values, quality))[None]
+        x_hat = self._g_s(y_hat.contiguous(memory_format=torch.channels_last), torch.tensor([quality]))[0]
+        pixels: NDArray[np.uint8] = (x_hat.permute(1, 2, 0) * 255).round().clamp(0, 255).byte().numpy()
+        return pixels
 
 
 class Decoders:
@@ -147,7 +165,7 @@ def filtered(picture: Image.Image, settings: Gaussian | Bilateral) -> Image.Imag
 def save_decoder(g_s: Synthesis, upsampler: str, model_id: bytes, path: Path) -> None:
     """Write a whole ``g_s`` with other upsamplers, in float16."""
     header = {"format": DECODER_FORMAT, "model_id": model_id.hex(), "upsampler": upsampler}
-    write_tensors(path, {name: tensor.half() for name, tensor in g_s.state_dict().items()}, header)
+    write_arrays(path, {name: tensor.cpu().half().numpy() for name, tensor in g_s.state_dict().items()}, header)
 
 
 def load_decoder(path: Path, frozen: FrozenCodec) -> Synthesis:
@@ -156,25 +174,22 @@ def load_decoder(path: Path, frozen: FrozenCodec) -> Synthesis:
     Raises:
         ModelError: if it was made for another codec, or is not complete.
     """
-    tensors, metadata = read_tensors(path, DECODER_FORMAT)
+    arrays, metadata = read_arrays(path, DECODER_FORMAT)
     if metadata.get("model_id") != frozen.model_id.hex():
         raise ModelError(f"{path} is a decoder of codec {metadata.get('model_id')}, not {frozen.model_id.hex()}")
-    g_s = Synthesis(frozen.model.widths)
+    g_s = Synthesis(frozen.widths)
     try:
         replace_upsamplers(g_s, metadata["upsampler"])
-        g_s.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
+        g_s.load_state_dict({name: torch.from_numpy(array).float() for name, array in arrays.items()})
     except (KeyError, RuntimeError) as error:
         raise ModelError(f"{path} is not a complete decoder file: {str(error).splitlines()[0]}") from None
-    return _ready(g_s)
-
-
-def _foreign(path: Path, frozen: FrozenCodec) -> Synthesis:
-    other = load_codec(path).model
-    if other.widths.latent != frozen.model.widths.latent:
-        raise ModelError(f"{path} decodes {other.widths.latent} latents, not {frozen.model.widths.latent}")
-    return _ready(other.g_s)
-
-
-def _ready(g_s: nn.Module) -> Synthesis:
-    assert isinstance(g_s, Synthesis)
     return channels_last(g_s.eval().requires_grad_(False))
+
+
+def _with_foreign(path: Path, frozen: FrozenCodec) -> FrozenCodec:
+    """The codec with the ``g_s`` of another one."""
+    other = load_codec(path)
+    if other.widths.latent != frozen.widths.latent:
+        raise ModelError(f"{path} decodes {other.widths.latent} latents, not {frozen.widths.latent}")
+    g_s = {name: array for name, array in other.arrays.items() if name.startswith("g_s.")}
+    return frozen._replace(arrays=frozen.arrays | g_s)

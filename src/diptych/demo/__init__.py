@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from importlib import resources
+from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -33,7 +34,7 @@ DISPLAY = 1600
 """Longest side of the pictures in the report and of those the machine looks at."""
 ENLARGED = 900
 """Smaller pictures are enlarged to about this size before detections are drawn on them."""
-NO_MACHINE = "the machine's weights are not in this installation, so no detections are drawn"
+NO_MACHINE = "no detections are drawn: they need the machine's weights and pip install 'diptych[train]'"
 
 
 class Demo(NamedTuple):
@@ -96,9 +97,9 @@ def run(
 
 
 def shipped_machine() -> Task | None:
-    """The machine that ships with the package, or None if its weights are missing."""
+    """The machine that ships with the package, or None if its weights or what runs it are missing."""
     path = Path(str(resources.files("diptych") / "weights" / "task.safetensors"))
-    if not path.is_file():
+    if not path.is_file() or not (find_spec("torch") and find_spec("torchvision")):
         return None
     from diptych.tasks import load_task
 
@@ -140,10 +141,9 @@ def _display(picture: Image.Image) -> Image.Image:
 
 
 def _detections(row: Row, task: Task) -> Image.Image:
-    import torch
+    from diptych.hint import predicted
 
-    pixels = torch.from_numpy(np.array(row.picture)).permute(2, 0, 1).float() / 255
-    [raw] = task.predict([pixels])
+    raw = predicted(task, row.picture)
     scale = min(4, max(1, round(ENLARGED / max(row.picture.size))))
     found: Iterable[Found] = found_in(raw, task.classes)
     return draw_detections(row.picture, found, scale)

@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
+from diptych.architecture import STRIDE
 from diptych.codec import Codec
-from diptych.nn.transforms import STRIDE
 
 GREYS = (32, 128, 224)
 SIDE = 16 * STRIDE
@@ -25,7 +25,7 @@ def flat_grid(codec: Codec, quality: float = 20) -> dict[str, float]:
         For ``machine`` and, if the codec has one, ``human``: root mean square over phases and three greys, in
         levels of 255.
     """
-    views = ["machine", "human"] if codec.views.tuned else ["machine"]
+    views = ["machine", "human"] if codec.has_human_view else ["machine"]
     squares: dict[str, list[float]] = {view: [] for view in views}
     for grey in GREYS:
         data = codec.encode(Image.new("RGB", (SIDE, SIDE), (grey,) * 3), quality)

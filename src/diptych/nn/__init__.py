@@ -1,1 +1,1 @@
-"""The networks: analysis and synthesis transforms, the hyperprior, and its exact-integer form."""
+"""What is trained: analysis and synthesis transforms, the hyperprior, its context, a discriminator."""

@@ -8,22 +8,19 @@
 
 Which latent belongs to which pass is a table of pass numbers that repeats every 2 x 2 latents and differs from
 channel to channel (Li et al., CVPR 2022 and 2023), so a pass sees neighbours in space and in channels, yet
-is decoded at once. Like ``h_s``, the context networks are frozen to exact integers.
+is decoded at once. Like ``h_s``, the context networks are frozen to exact integers
+(:mod:`diptych.entropy`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from diptych.errors import ModelError
-from diptych.nn.integer import ACTIVATION_LIMIT, Depthwise, IntegerLayer, Pointwise, depthwise, pointwise
-from diptych.nn.transforms import Widths
-
-MAX_PASSES = 8
+from diptych.architecture import Widths
+from diptych.nn.integer import Depthwise, Pointwise
 
 
 def _plain(channels: int) -> Tensor:
@@ -52,15 +49,6 @@ SCANS: dict[str, Callable[[int], Tensor]] = {
 """Tables of pass numbers ``(channels, 2, 2)`` by name."""
 
 
-def check_passes(passes: Tensor, channels: int) -> None:
-    """Raise ModelError unless ``passes`` is a table of consecutive pass numbers for ``channels`` channels."""
-    if passes.dtype != torch.uint8 or passes.shape != (channels, 2, 2):
-        raise ModelError(f"the passes are not {channels} x 2 x 2 bytes")
-    numbers = passes.unique().tolist()
-    if numbers != list(range(len(numbers))) or len(numbers) > MAX_PASSES:
-        raise ModelError(f"the passes are not numbered 0, 1 .. up to at most {MAX_PASSES - 1}")
-
-
 def spread(passes: Tensor, height: int, width: int) -> Tensor:
     """Pass number of every latent ``(M, height, width)``; the table starts at the upper left corner."""
     return passes.repeat(1, -(-height // 2), -(-width // 2))[:, :height, :width]
@@ -83,10 +71,6 @@ class ContextRound(nn.Module):
         seen = torch.cat([self.spatial(known), features], 1)
         return self.project(torch.relu(self.expand(seen)))
 
-    def freeze(self) -> list[IntegerLayer]:
-        """Integer layers in the order of execution."""
-        return [cast(Depthwise | Pointwise, layer).freeze() for layer in (self.spatial, self.expand, self.project)]
-
 
 class Context(nn.Module):
     """The rounds of all passes after the first, and the table of passes."""
@@ -95,7 +79,6 @@ class Context(nn.Module):
 
     def __init__(self, widths: Widths, passes: Tensor) -> None:
         super().__init__()
-        check_passes(passes, widths.latent)
         self.register_buffer("passes", passes, persistent=False)
         self.rounds = nn.ModuleList(ContextRound(widths) for _ in range(int(passes.max())))
 
@@ -121,14 +104,3 @@ class Context(nn.Module):
             mean = prediction.chunk(2, 1)[0]
             y_hat = quantize(y - mean) + mean
         return prediction, y_hat
-
-    def freeze(self) -> list[list[IntegerLayer]]:
-        """Integer layers of every round."""
-        return [cast(ContextRound, round_).freeze() for round_ in self.rounds]
-
-
-def correction(known: Tensor, features: Tensor, layers: list[IntegerLayer]) -> Tensor:
-    """:class:`ContextRound` in exact integers: ``(M, h, w)`` and ``(N, h, w)`` to ``(2M, h, w)``, float64."""
-    spatial, expand, project = layers
-    around = depthwise(known.clamp(-ACTIVATION_LIMIT, ACTIVATION_LIMIT), spatial)
-    return pointwise(pointwise(torch.cat([around, features]), expand).clamp(min=0), project)

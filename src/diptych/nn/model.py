@@ -7,16 +7,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from diptych.architecture import HYPER_STRIDE, STRIDE, Widths
 from diptych.nn.context import SCANS, Context
-from diptych.nn.hyperprior import (
-    HYPER_STRIDE,
-    HyperAnalysis,
-    HyperLatentPrior,
-    HyperSynthesis,
-    scale_of,
-    split,
-)
-from diptych.nn.transforms import STRIDE, Analysis, Gains, Synthesis, Widths
+from diptych.nn.hyperprior import HyperAnalysis, HyperLatentPrior, HyperSynthesis, scale_of, split
+from diptych.nn.transforms import Analysis, Gains, Synthesis
 
 ALIGNMENT = STRIDE * HYPER_STRIDE
 """Training pictures have sides that are multiples of this many pixels."""

@@ -14,33 +14,12 @@ pointwise convolutions: on a CPU these learn most per second of training.
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
-STRIDE = 16
-"""Side, in pixels, of the square that one latent stands for."""
-
-STRIP = 8192
-"""Positions of a block's wide hidden layer that exist at a time at inference: few enough for the caches."""
-
-QUALITY_KNOTS = 11
-"""Qualities 0, 10 .. 100 have parameters of their own; those between are interpolated."""
-
-
-class Widths(NamedTuple):
-    """Channel counts of the codec: latents, trunk at 1/8, trunk at 1/4, hyper-latents, trunks of ``h_a``, ``h_s``
-    and the context model."""
-
-    latent: int = 160
-    eighth: int = 160
-    quarter: int = 64
-    hyper_latent: int = 96
-    hyper_analysis: int = 96
-    hyper: int = 192
-    context: int = 128
-
+from diptych.architecture import QUALITY_KNOTS, Widths
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -98,16 +77,7 @@ class Block(nn.Module):
         self.project = Pointwise(expansion * channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        mixed = self.spatial(x)
-        rows = max(1, STRIP // x.shape[3])
-        if torch.is_grad_enabled() or x.shape[2] <= rows:
-            return self._mix(mixed).add_(x)
-        for strip in mixed.split(rows, 2):
-            strip.copy_(self._mix(strip))
-        return mixed.add_(x)
-
-    def _mix(self, x: Tensor) -> Tensor:
-        return self.project(self.expand(x).relu_())
+        return self.project(self.expand(self.spatial(x)).relu_()).add_(x)
 
 
 class ToPixels(nn.ConvTranspose2d):

@@ -151,10 +151,9 @@ def _shot(
 
 
 def _found(picture: Image.Image, task: Task) -> list[Found]:
-    import torch
+    from diptych.hint import predicted
 
-    [raw] = task.predict([torch.from_numpy(np.array(picture)).permute(2, 0, 1).float() / 255])
-    return found_in(raw, task.classes)
+    return found_in(predicted(task, picture), task.classes)
 
 
 def layer_of(found: Sequence[Found], size: tuple[int, int]) -> Image.Image:

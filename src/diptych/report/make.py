@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from diptych.codec import Codec
     from diptych.tasks import Task
 
-_PACKAGES = ("torch", "torchvision", "numpy", "pillow")
+_PACKAGES = ("numpy", "pillow")
 
 
 class Made(NamedTuple):
@@ -69,7 +69,7 @@ def run(
     examples = [example(photo, quality, codec, task) for photo in shown]
     notes += [f"{one.name}: {note}" for one in examples for note in one.notes]
     notes += [] if task else [NO_MACHINE]
-    html = page(found, examples, _card(codec, model), _making(sources, photos, target, quality, model))
+    html = page(found, examples, _card(codec, model), _making(sources, photos, target, quality, model, codec))
     write_bytes(html.encode(), target, overwrite)
     return Made(target, notes)
 
@@ -95,12 +95,13 @@ def _card(codec: Codec, model: str | None) -> CodecCard:
 
 
 def _making(
-    sources: Sequence[Path], photos: Sequence[Path], target: Path, quality: float, model: str | None
+    sources: Sequence[Path], photos: Sequence[Path], target: Path, quality: float, model: str | None, codec: Codec
 ) -> Making:
     words = ["diptych", "report", *map(str, sources), "-o", str(target), "-q", f"{quality:g}"]
     for photo in photos:
         words += ["--photo", str(photo)]
     words += ["--model", model] if model else []
     versions = {"diptych": diptych.__version__, "python": platform.python_version()}
-    versions |= {package: metadata.version(package) for package in _PACKAGES}
+    engine, _, version = codec.transforms.engine.name.partition(" ")
+    versions |= {engine: version} | {package: metadata.version(package) for package in _PACKAGES}
     return Making(shlex.join(words), datetime.now(UTC).date().isoformat(), versions, encoders())

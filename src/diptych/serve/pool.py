@@ -94,7 +94,7 @@ class Pool:
             raise Refusal(422, str(error)) from None
         except MemoryError:
             raise Refusal(413, "the picture does not fit into memory") from None
-        except RuntimeError as error:  # torch's way to say the same
+        except RuntimeError as error:  # an engine's way to say the same
             if "allocate memory" not in str(error):
                 raise
             raise Refusal(413, "the picture does not fit into memory") from None

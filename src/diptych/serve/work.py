@@ -1,11 +1,10 @@
 """What the worker processes do: functions of files, each with the process's own codec.
 
-They can be pickled by name and return plain numbers and text; pictures go through files. Only they import torch.
+They can be pickled by name and return plain numbers and text; pictures go through files. Only they load an engine.
 """
 
 from __future__ import annotations
 
-import os
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -16,6 +15,7 @@ from PIL import Image
 from diptych.batch import AUTO
 from diptych.bitstream import read_header
 from diptych.bitstream.container import MAGIC
+from diptych.extras import extra
 from diptych.images import READS, Picture, picture_format, read_picture, stored_size
 from diptych.serve.limits import TooLarge
 
@@ -57,7 +57,7 @@ def about(setup: Setup) -> Facts:
     codec = _codec(setup)
     return {
         "model_id": codec.model_id.hex(),
-        "human_view": bool(codec.views.tuned),
+        "human_view": codec.has_human_view,
         "machine": shipped_machine() is not None,
     }
 
@@ -113,17 +113,17 @@ def detect(setup: Setup, source: Path, view: str) -> Facts:
         ``width``, ``height``, and ``detections``: ``label``, ``hue`` (0..1, of its class), ``score``, ``box`` (x,
         y, width, height in pixels) and ``mask`` (uncompressed RLE as COCO has it; its size may be smaller).
     """
-    import torch
-
     from diptych.demo.draw import found_in
-    from diptych.hint import shipped_machine
+
+    with extra("train", "detecting"):
+        from diptych.hint import predicted, shipped_machine
 
     codec, task = _codec(setup), shipped_machine()
     image = codec.decode(_dip(setup, source), view) if _is_dip(source) else _photo(setup, source).image
     width, height = image.size
     image.thumbnail((SEEN, SEEN), Image.Resampling.LANCZOS)
     scale = max(width, height) / max(image.size)
-    [raw] = task.predict([torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 255])
+    raw = predicted(task, image)
     detections = []
     for one in found_in(raw, task.classes):
         left, top, right, bottom = (round(side * scale, 2) for side in one.box)
@@ -141,12 +141,10 @@ def detect(setup: Setup, source: Path, view: str) -> Facts:
 
 @cache
 def _codec(setup: Setup) -> Codec:
-    os.environ["OMP_NUM_THREADS"] = str(setup.threads)  # read once, when torch is imported
-    import torch
-
     import diptych
+    from diptych.workers import limit_threads
 
-    torch.set_num_threads(setup.threads)
+    limit_threads(setup.threads)
     return diptych.load(setup.model)
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from diptych.data.coco import CocoDataset
 from diptych.errors import ModelError
-from diptych.models import write_tensors
+from diptych.models import write_arrays
 from diptych.nn.transforms import channels_last
 from diptych.tasks.imagenet import normalized
 from diptych.tasks.pyramid import Pyramid
@@ -119,8 +119,8 @@ class OwnTask(nn.Module):
 
     def save(self, path: str | Path) -> None:
         """Write the weights in float16, atomically, with the description ``load_task`` needs."""
-        weights = {name: w.half() for name, w in self.state_dict().items()}
-        write_tensors(Path(path), weights, {"kind": self.KIND, "settings": self.settings.model_dump_json()})
+        weights = {name: w.detach().half().cpu().numpy() for name, w in self.state_dict().items()}
+        write_arrays(Path(path), weights, {"kind": self.KIND, "settings": self.settings.model_dump_json()})
 
     @classmethod
     def restore(cls, settings: Any, weights: Mapping[str, Tensor]) -> Self:

@@ -21,10 +21,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from diptych.data.split import Split
-from diptych.models import load_codec, load_model, load_view, save_model, save_view
+from diptych.models import load_codec
 from diptych.nn.model import CodecModel
 from diptych.nn.tradeoff import distortion_weight, squared_error
 from diptych.nn.transforms import Synthesis
+from diptych.training.export import load_model, load_view, save_model, save_view
 from diptych.training.losses import HumanDistance, HumanError, balance, draw_qualities
 from diptych.training.photos import Crops, Sources, Target, TrainingPhotos
 from diptych.training.stage import LoopSettings, Stage

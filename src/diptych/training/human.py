@@ -24,9 +24,10 @@ from torch import Tensor, nn
 
 from diptych.data.split import Split
 from diptych.errors import RecipeError
-from diptych.models import FrozenCodec, load_codec, load_view, save_view
+from diptych.models import FrozenCodec, load_codec
 from diptych.nn.discriminator import PatchDiscriminator
 from diptych.nn.tradeoff import distortion_weight, squared_error
+from diptych.training.export import load_view, save_view, trainable
 from diptych.training.losses import HumanDistance, HumanError, balance, draw_qualities
 from diptych.training.optim import muon_and_adamw
 from diptych.training.photos import Crops, Sources, Target, TrainingPhotos
@@ -91,7 +92,7 @@ class TunedDecoder(nn.Module):
 
     def __init__(self, frozen: FrozenCodec, stages: int) -> None:
         super().__init__()
-        self.codec = frozen.model
+        self.codec = trainable(frozen)
         self.discriminator = PatchDiscriminator()
         names = [name for name, _ in self.codec.g_s.stages.named_children()]
         if stages > len(names):

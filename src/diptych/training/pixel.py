@@ -10,10 +10,10 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
+from diptych.architecture import Widths
 from diptych.nn.context import SCANS
 from diptych.nn.model import CodecModel
 from diptych.nn.tradeoff import distortion_weight, squared_error
-from diptych.nn.transforms import Widths
 from diptych.training.losses import balance, draw_qualities
 from diptych.training.photos import Crops, Sources, TrainingPhotos
 from diptych.training.stage import LoopSettings, Stage
@@ -51,7 +51,7 @@ class PixelStage(Stage):
     """Rate-distortion training of the whole codec."""
 
     def __init__(self, recipe: PixelRecipe) -> None:
-        from diptych.models import load_model
+        from diptych.training.export import load_model
 
         torch.manual_seed(recipe.loop.seed)
         self.recipe = recipe
@@ -89,6 +89,6 @@ class PixelStage(Stage):
         return {"original and decoded": torch.cat([torch.cat([*x], 2), torch.cat([*x_hat], 2)], 1)}
 
     def export(self, path: Path) -> None:
-        from diptych.models import save_model
+        from diptych.training.export import save_model
 
         save_model(self.model, path, {"stage": "pixel"})
