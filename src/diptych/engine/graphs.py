@@ -23,6 +23,8 @@ from numpy.typing import NDArray
 Arrays = Mapping[str, NDArray[Any]]
 CELL = 4
 """Side, in pixels, of the cells that pictures are made of."""
+CELLS = 4
+"""Cells along a side of a latent."""
 
 Function = Callable[[NDArray[Any], NDArray[np.float32]], NDArray[np.float32]]
 """From a graph's input and the offset ``(1, C, 1, 1)`` of its quality to its output."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from threading import Lock
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from diptych.engine.graphs import Arrays, Function, Graph
+from diptych.engine.graphs import CELLS, Arrays, Function, Graph
 
 
 @contextmanager
@@ -51,15 +52,26 @@ class OpenVino:
         x = op.parameter(list(graph.shape), graph.kind)
         offset = op.parameter([1, graph.offset, 1, 1], np.float32)
         output = graph.apply(_Nodes(), weights, x, offset)
-        compiled = ov.Core().compile_model(ov.Model([output], [x, offset], "network"), "CPU", self._settings)
-        request, lock = compiled.create_infer_request(), Lock()
+        model = ov.Model([output], [x, offset], "network")
+
+        @cache
+        def compiled(thin: bool) -> tuple[Any, Lock]:
+            settings = self._settings | ({"INFERENCE_PRECISION_HINT": "f32"} if thin else {})
+            return ov.Core().compile_model(model, "CPU", settings).create_infer_request(), Lock()
 
         def run(x: NDArray[Any], offset: NDArray[np.float32]) -> NDArray[np.float32]:
+            request, lock = compiled(_thin(graph, x))
             with lock:  # a request runs once at a time, and a second one would need memory of its own
                 found: NDArray[np.float32] = request.infer([x, offset], share_inputs=True)[0]
                 return found
 
         return run
+
+
+def _thin(graph: Graph, x: NDArray[Any]) -> bool:
+    """Whether a plane is one latent wide or high: bfloat16 kernels read beyond such planes."""
+    sides = [side for side, length in zip(x.shape, graph.shape, strict=True) if length < 0]
+    return min(sides) <= (CELLS if graph.kind is np.uint8 else 1)
 
 
 class _Nodes:
