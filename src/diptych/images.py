@@ -15,6 +15,7 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,7 +26,7 @@ from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 from diptych import colour, formats
 from diptych.bitstream.container import MAX_PIXELS
 from diptych.errors import DiptychError, PictureError
-from diptych.files import reason, replacing
+from diptych.files import STANDARD, read_bytes, reason, replacing
 from diptych.formats import READS as READS
 
 BYTES_PER_PIXEL = 8
@@ -101,8 +102,8 @@ def read_picture(path: str | Path) -> Picture:
         PictureError: if there is no such file, or it is damaged, not a picture, or has more pixels than a
             ``.dip`` file can hold (2**32) or this machine's memory (:data:`BYTES_PER_PIXEL`).
     """
-    with _reading(path) as image:
-        return _converted(image, path)
+    with _reading(path) as (image, source):
+        return _converted(image, source)
 
 
 def read_stored(path: str | Path) -> Stored:
@@ -111,8 +112,8 @@ def read_stored(path: str | Path) -> Stored:
     Raises:
         PictureError: as :func:`read_picture`.
     """
-    with _reading(path) as image:
-        stored = _converted(image, path, upright=False).image
+    with _reading(path) as (image, source):
+        stored = _converted(image, source, upright=False).image
         return Stored(stored, _orientation(image, []))  # Pillow turns TIFF files itself, and then says so
 
 
@@ -122,7 +123,7 @@ def stored_size(path: str | Path) -> tuple[int, int]:
     Raises:
         PictureError: if there is no such file, or it does not begin like a picture.
     """
-    with _reading(path, header_only=True) as image:
+    with _reading(path, header_only=True) as (image, _):
         left, upper, right, lower = image.info.get("crop", (0, 0, *image.size))
         return right - left, lower - upper
 
@@ -133,7 +134,7 @@ def stored_orientation(path: str | Path) -> int:
     Raises:
         PictureError: as :func:`stored_size`.
     """
-    with _reading(path, header_only=True) as image:
+    with _reading(path, header_only=True) as (image, _):
         return 1 if image.format == "TIFF" else _orientation(image, [])
 
 
@@ -214,14 +215,19 @@ def _own_limit() -> Iterator[None]:
 
 
 @contextmanager
-def _reading(path: str | Path, header_only: bool = False) -> Iterator[Image.Image]:
+def _reading(path: str | Path, header_only: bool = False) -> Iterator[tuple[Image.Image, formats.Source]]:
+    """The opened picture, and what can be read again: the file, or what came out of a stream."""
+    path = Path(path)
+    source: formats.Source = path
     try:
-        with _own_limit(), formats.opened(path) as image:
+        if path == STANDARD or path.is_fifo() or path.is_char_device():
+            source = BytesIO(read_bytes(path))
+        with _own_limit(), formats.opened(source) as image:
             if not header_only:
                 _refuse_giant(image)
-            yield image
+            yield image, source
     except UnidentifiedImageError:
-        why = formats.why_unknown(formats.head_of(path), Path(path).suffix.lower())
+        why = formats.why_unknown(formats.head_of(source), path.suffix.lower())
         raise PictureError(f"cannot read {path}: {why}") from None
     except Exception as error:  # Pillow's readers raise nearly anything on damaged files
         raise PictureError(f"cannot read {path}: {_explain(error)}") from None

@@ -24,6 +24,8 @@ from PIL import Image, ImageFile, JpegImagePlugin
 
 from diptych.formats.isomedia import complete_avif
 from diptych.formats.kinds import READS as READS
+from diptych.formats.kinds import LeftOut as LeftOut
+from diptych.formats.kinds import left_out as left_out
 from diptych.formats.kinds import why_unknown as why_unknown
 from diptych.formats.kinds import why_unread as why_unread
 from diptych.formats.png import SIGNATURE, opened_png

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from importlib.util import find_spec
+from pathlib import Path
+from typing import NamedTuple
 
 _READ = """
     .apng .avif .avifs .bmp .dib .gif .ico .j2c .j2k .jfif .jp2 .jpc .jpe .jpeg .jpf .jpg .jpx .mpo
@@ -37,6 +40,44 @@ def why_unread(suffix: str) -> str | None:
     if suffix in _RAW.split():
         return f"{name} is a camera raw file, which is not read: export a JPEG or TIFF file from it"
     return f"{name} is not read" if suffix in _OTHERS.split() else None
+
+
+class LeftOut(NamedTuple):
+    """What is said of files that were left out, a sentence each without a full stop.
+
+    Attributes:
+        pictures: that are not read, by reason.
+        others: that are no pictures by their names.
+    """
+
+    pictures: list[str]
+    others: list[str]
+
+
+SHOWN = 5
+"""Names that stand in a sentence; the rest is counted."""
+
+
+def left_out(paths: Iterable[Path]) -> LeftOut:
+    """Sentences on files with suffixes that are not in :data:`READS`; ``.dip`` files need none."""
+    reasons: dict[str, list[str]] = {}
+    others: list[str] = []
+    for path in paths:
+        suffix = path.suffix.lower()
+        why = why_unread(suffix)
+        if why:
+            reasons.setdefault(why, []).append(path.name)
+        elif suffix != ".dip":
+            others.append(path.name)
+    return LeftOut(
+        [f"{_counted(names)} ({why})" for why, names in reasons.items()],
+        [f"{_counted(others)} (no pictures by their names)"] if others else [],
+    )
+
+
+def _counted(names: list[str]) -> str:
+    shown = ", ".join(names[:SHOWN]) + (" and others" if len(names) > SHOWN else "")
+    return f"{len(names):,} {'file was' if len(names) == 1 else 'files were'} left out: {shown}"
 
 
 _HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
