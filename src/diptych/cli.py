@@ -318,6 +318,9 @@ def train(
     recipe: Recipe,
     settings: Settings = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue from the last checkpoint.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Begin anew where a checkpoint or weights are there already.")
+    ] = False,
 ) -> None:
     """Train the machine (task), a codec (pixel), the codec for the machine (base) or the human view (human).
 
@@ -329,7 +332,9 @@ def train(
     """
     from diptych.training import run
 
-    say(f"wrote {run(stage, recipe, settings or [], resume)}")
+    if resume and overwrite:
+        raise typer.BadParameter("--resume and --overwrite exclude each other")
+    say(f"wrote {run(stage, recipe, settings or [], resume, overwrite)}")
 
 
 @app.command()

@@ -36,12 +36,24 @@ def _of_runs(segmentation: dict[str, Any], size: tuple[int, int]) -> dict[str, A
 
 
 def _of_polygons(polygons: list[Any], size: tuple[int, int]) -> dict[str, Any]:
-    if not polygons or any(len(p) < 6 or len(p) % 2 for p in polygons):
-        raise ValueError("a polygon needs at least three points")
-    points = np.concatenate([np.asarray(p, dtype=np.float64) for p in polygons])
-    if not (np.abs(points) <= 10 * max(size)).all():
-        raise ValueError("a polygon lies far outside the photo")
-    return rle_masks.merge(rle_masks.frPyObjects(polygons, *size))
+    """Of the polygons that are some; each of the others costs itself alone."""
+    good, problem = [], "it has no polygon"
+    for polygon in polygons:
+        points = np.asarray(polygon, dtype=np.float64)
+        if points.ndim != 1 or len(points) < 6 or len(points) % 2:
+            problem = "a polygon needs at least three points"
+        elif not (np.abs(points) <= 10 * max(size)).all():
+            problem = "a polygon lies far outside the photo"
+        else:
+            good.append(points.tolist())
+    if not good:
+        raise ValueError(problem)
+    return rle_masks.merge(rle_masks.frPyObjects(good, *size))
+
+
+def is_empty(segmentation: Any) -> bool:
+    """Whether a segmentation says nothing, so that the box stands for the object."""
+    return not segmentation or (isinstance(segmentation, list) and not any(segmentation))
 
 
 def _runs(text: Any) -> np.ndarray:
