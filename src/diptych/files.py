@@ -134,7 +134,7 @@ def below(folder: Path, reads: Collection[str]) -> Below:
         real = {path: os.path.realpath(path) for _, path in shown}
         folders[:] = [name for name, path in shown if not _searched_anyway(path, real[path], root, chain)]
         within |= {path: chain | {real[path]} for name, path in shown if name in folders}
-        others += [Path(path) for name, path in shown if name not in folders]
+        others += [Path(path) for name, path in shown if name not in folders and real[path] not in chain]
         for path in (Path(place, name) for name in names if not name.startswith(".")):
             if path.suffix.lower() in reads and (path.is_file() or path.is_symlink()):
                 found.append(path)

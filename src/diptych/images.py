@@ -95,6 +95,18 @@ class Stored(NamedTuple):
         return _turned(self.image, self.orientation)
 
 
+class Layout(NamedTuple):
+    """How a picture lies in its file.
+
+    Attributes:
+        size: width and height.
+        orientation: EXIF orientation, 1..8; 1 is upright.
+    """
+
+    size: tuple[int, int]
+    orientation: int
+
+
 def read_picture(path: str | Path) -> Picture:
     """Read a photo of any kind that Pillow knows.
 
@@ -113,8 +125,8 @@ def read_stored(path: str | Path) -> Stored:
         PictureError: as :func:`read_picture`.
     """
     with _reading(path) as (image, source):
-        stored = _converted(image, source, upright=False).image
-        return Stored(stored, _orientation(image, []))  # Pillow turns TIFF files itself, and then says so
+        orientation = _stored_orientation(image)
+        return Stored(_converted(image, source, upright=False).image, orientation)
 
 
 def stored_size(path: str | Path) -> tuple[int, int]:
@@ -123,19 +135,18 @@ def stored_size(path: str | Path) -> tuple[int, int]:
     Raises:
         PictureError: if there is no such file, or it does not begin like a picture.
     """
-    with _reading(path, header_only=True) as (image, _):
-        left, upper, right, lower = image.info.get("crop", (0, 0, *image.size))
-        return right - left, lower - upper
+    return stored_layout(path).size
 
 
-def stored_orientation(path: str | Path) -> int:
-    """EXIF orientation of a photo, 1..8, from its header alone.
+def stored_layout(path: str | Path) -> Layout:
+    """How a photo lies in its file, from its header alone.
 
     Raises:
         PictureError: as :func:`stored_size`.
     """
     with _reading(path, header_only=True) as (image, _):
-        return 1 if image.format == "TIFF" else _orientation(image, [])
+        left, upper, right, lower = image.info.get("crop", (0, 0, *image.size))
+        return Layout((right - left, lower - upper), _stored_orientation(image))
 
 
 def to_rgb(image: Image.Image) -> Picture:
@@ -307,6 +318,10 @@ def _orientation(image: Image.Image, notes: list[str]) -> int:
         notes.append("its EXIF data is damaged and was ignored")
         return 1
     return orientation if orientation in _UNDO else 1
+
+
+def _stored_orientation(image: Image.Image) -> int:
+    return 1 if image.format == "TIFF" else _orientation(image, [])  # Pillow turns TIFF files itself
 
 
 def _turned(image: Image.Image, orientation: int) -> Image.Image:

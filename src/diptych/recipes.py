@@ -75,10 +75,8 @@ def _unusable(content: Any, where: str = "") -> Iterator[tuple[str, float]]:
     """Numbers that are none, or infinite, and where they stand."""
     if isinstance(content, float) and not math.isfinite(content):
         yield where, content
-    items = (
-        content.items() if isinstance(content, dict) else enumerate(content) if isinstance(content, (list, tuple)) else ()
-    )
-    for key, value in items:
+    inner = dict(enumerate(content)) if isinstance(content, (list, tuple)) else content
+    for key, value in inner.items() if isinstance(inner, dict) else ():
         yield from _unusable(value, f"{where}.{key}" if where else str(key))
 
 

@@ -37,18 +37,30 @@ def _of_runs(segmentation: dict[str, Any], size: tuple[int, int]) -> dict[str, A
 
 def _of_polygons(polygons: list[Any], size: tuple[int, int]) -> dict[str, Any]:
     """Of the polygons that are some; each of the others costs itself alone."""
-    good, problem = [], "it has no polygon"
+    good, problems = _sorted(polygons, size)
+    if not good:
+        raise ValueError(problems[0] if problems else "it has no polygon")
+    return rle_masks.merge(rle_masks.frPyObjects(good, *size))
+
+
+def bad_polygons(segmentation: Any, size: tuple[int, int]) -> list[str]:
+    """Why polygons of an object that has others, too, are left out, a sentence without a full stop each."""
+    return _sorted(segmentation, size)[1] if isinstance(segmentation, list) and any(segmentation) else []
+
+
+def _sorted(polygons: list[Any], size: tuple[int, int]) -> tuple[list[list[float]], list[str]]:
+    good, problems = [], []
     for polygon in polygons:
         points = np.asarray(polygon, dtype=np.float64)
-        if points.ndim != 1 or len(points) < 6 or len(points) % 2:
-            problem = "a polygon needs at least three points"
+        if points.ndim != 1:
+            raise TypeError
+        if len(points) < 6 or len(points) % 2:
+            problems.append("a polygon needs at least three points")
         elif not (np.abs(points) <= 10 * max(size)).all():
-            problem = "a polygon lies far outside the photo"
+            problems.append("a polygon lies far outside the photo")
         else:
             good.append(points.tolist())
-    if not good:
-        raise ValueError(problem)
-    return rle_masks.merge(rle_masks.frPyObjects(good, *size))
+    return good, problems
 
 
 def is_empty(segmentation: Any) -> bool:

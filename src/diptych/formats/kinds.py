@@ -62,16 +62,21 @@ def left_out(paths: Iterable[Path]) -> LeftOut:
     """Sentences on files with suffixes that are not in :data:`READS`; ``.dip`` files need none."""
     reasons: dict[str, list[str]] = {}
     others: list[str] = []
+    links: list[str] = []
     for path in paths:
         suffix = path.suffix.lower()
         why = why_unread(suffix)
+        if path.is_dir():
+            links.append(path.name)
+            continue
         if why:
             reasons.setdefault(why, []).append(path.name)
         elif suffix != ".dip":
             others.append(path.name)
+    notes = {"no pictures by their names": others, "links to folders that are searched anyway": links}
     return LeftOut(
         [f"{_counted(names)} ({why})" for why, names in reasons.items()],
-        [f"{_counted(others)} (no pictures by their names)"] if others else [],
+        [f"{_counted(names)} ({why})" for why, names in notes.items() if names],
     )
 
 

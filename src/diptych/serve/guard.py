@@ -90,7 +90,7 @@ class Guard:
         return _refused(401, "this needs the token, as Authorization: Bearer TOKEN", {"WWW-Authenticate": "Bearer"})
 
     def _named(self, place: str) -> bool:
-        """Whether a host, with or without port, is one of the proxy's; HTTP's and HTTPS's ports go without saying."""
+        """Whether a host, with or without port, is one of the proxy's; ports 80 and 443 go without saying."""
         return place in self.names or place.removesuffix(":443").removesuffix(":80") in self.names
 
 
