@@ -42,7 +42,7 @@ from diptych.models import FrozenCodec, load_codec, load_view
 from diptych.nn.context import spread
 from diptych.nn.hyperprior import HYPER_STRIDE
 from diptych.nn.integer import ONE
-from diptych.nn.precision import infer
+from diptych.nn.precision import infer, unaffected
 from diptych.nn.transforms import channels_last
 from diptych.views import Views, dial
 
@@ -85,6 +85,7 @@ class Codec:
         self.views = views
         self.model_id = frozen.model_id
 
+    @unaffected()
     def encode(
         self, image: Picture, quality: float = 40, verify: bool = False, refine: Refine | None = None
     ) -> bytes:
@@ -140,6 +141,7 @@ class Codec:
         """
         return self.decode_views(data, [view], region)[0]
 
+    @unaffected()
     def decode_views(
         self,
         data: bytes,
@@ -151,10 +153,12 @@ class Codec:
         latents = self.latents(data, region)
         return [Image.fromarray(self._synthesize(latents, position)) for position in positions]
 
+    @unaffected()
     def synthesize(self, latents: Latents, view: str | float = "machine") -> Image.Image:
         """One view of :meth:`latents`; several codecs of one model id can share these."""
         return Image.fromarray(self._synthesize(latents, dial(view)))
 
+    @unaffected()
     def latents(self, data: bytes, region: tuple[int, int, int, int] | None = None) -> Latents:
         """The quantized latents of a file, exact on every machine.
 
@@ -287,6 +291,7 @@ class Codec:
         return pixels[*wanted.inside(covered)]
 
 
+@unaffected()
 def load(model: str | Path | None = None, view: str | Path | None = None) -> Codec:
     """Load a codec.
 
@@ -318,7 +323,10 @@ def as_pixels(image: Picture) -> NDArray[np.uint8]:
     if isinstance(image, Image.Image):
         return _pixels_of(to_rgb(image)[0])
     if isinstance(image, Tensor) and image.ndim == 3 and image.shape[0] == 3 and image.is_floating_point():
-        image = (image.detach().cpu() * 255).round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0).numpy()
+        image = image.detach().cpu().float()
+        if not image.isfinite().all():
+            raise DiptychError("the picture has values that are no numbers, or infinite")
+        image = (image * 255).round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0).numpy()
     if isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.size:
         if image.ndim == 2:
             image = np.repeat(image[:, :, None], 3, axis=2)
