@@ -6,6 +6,7 @@ Errors are one line on stderr and exit code 1, or 2 where the command itself is 
 
 from __future__ import annotations
 
+import math
 import re
 import sys
 from collections.abc import Sequence
@@ -214,7 +215,7 @@ def encode(
 
     if bpp is not None and target_size is not None:
         raise typer.BadParameter("--bpp and --target-size exclude each other")
-    if (bpp is not None and not bpp > 0) or (target_size is not None and target_size < 1):
+    if (bpp is not None and not 0 < bpp < math.inf) or (target_size is not None and target_size < 1):
         raise typer.BadParameter("a size is a number above 0")
     plan = plan_jobs(photos, output, READS, ".dip", overwrite or resume)
     others = left_out(plan.left_out)

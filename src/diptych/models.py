@@ -71,7 +71,7 @@ def load_codec(path: Path) -> FrozenCodec:
     tensors, metadata = read_tensors(path, CODEC_FORMAT)
     try:
         frozen = _frozen(tensors)
-        model = CodecModel(Widths(**json.loads(metadata["widths"])), frozen.passes)
+        model = CodecModel(Widths(**json.loads(metadata["widths"])), frozen.passes).float()
         tables = SymbolTables.from_arrays({k.removeprefix("tables."): v.numpy() for k, v in tensors.items()})
         floats = {k: v.float() for k, v in tensors.items() if k.startswith((*_HALF, "gains."))}
         model.load_state_dict(floats | _float_hyperprior(frozen))
