@@ -36,6 +36,7 @@ KINDS: dict[str, type[BaseModel]] = {
     "human": HumanRecipe,
     "eval": Evaluation,
     "transfer": TransferRecipe,
+    "text": TransferRecipe,
 }
 WIDTH, HEIGHT = 96, 64
 SETS = ("coco", "openimages", "cityscapes")
