@@ -209,14 +209,9 @@ def test_a_view_file_goes_to_the_codec_of_the_file(folder: Path, codec_file: Pat
     assert f"not of {codec.model_id.hex()}" in refused
 
 
-def of_strange_numbers(path: Path) -> None:
-    write_tensors(path, {"prior.mean": torch.zeros(3, dtype=torch.bfloat16)}, {"format": CODEC_FORMAT})
-
-
 BROKEN: dict[str, Callable[[Path], object]] = {
     "it is not a readable safetensors file: ": lambda path: path.write_bytes(FOREIGN.read_bytes()[:-9]),
     "it is not a readable safetensors file: Error": lambda path: path.write_bytes(b""),
-    "it is not a readable": of_strange_numbers,
     "it holds 'shoes' weights": lambda path: write_tensors(path, {"x": torch.zeros(1)}, {"format": "shoes"}),
     "it is not a file": Path.mkdir,
     "the link leads nowhere": lambda path: path.symlink_to("nowhere"),

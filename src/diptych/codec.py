@@ -43,7 +43,7 @@ from diptych.models import FrozenCodec, load_codec, load_view
 from diptych.nn.context import spread
 from diptych.nn.hyperprior import HYPER_STRIDE
 from diptych.nn.integer import ONE
-from diptych.nn.precision import infer
+from diptych.nn.precision import infer, unaffected
 from diptych.nn.transforms import channels_last
 from diptych.views import Views, dial
 
@@ -89,6 +89,7 @@ class Codec:
         self.model_id = frozen.model_id
         self.alone = alone
 
+    @unaffected()
     def encode(
         self, image: Picture, quality: float = 40, verify: bool = False, refine: Refine | None = None
     ) -> bytes:
@@ -144,6 +145,7 @@ class Codec:
         """
         return self.decode_views(data, [view], region)[0]
 
+    @unaffected()
     def decode_views(
         self,
         data: bytes,
@@ -156,6 +158,7 @@ class Codec:
         latents = codec.latents(data, region)
         return [Image.fromarray(codec._synthesize(latents, position)) for position in positions]
 
+    @unaffected()
     def synthesize(self, latents: Latents, view: str | float = "machine") -> Image.Image:
         """One view of :meth:`latents`; several codecs of one model id can share these."""
         return Image.fromarray(self._with_id(latents.header.model_id)._synthesize(latents, dial(view)))
@@ -169,6 +172,7 @@ class Codec:
         """
         return self._with_id(read_header(data).model_id)
 
+    @unaffected()
     def latents(self, data: bytes, region: tuple[int, int, int, int] | None = None) -> Latents:
         """The quantized latents of a file, exact on every machine.
 
@@ -315,6 +319,7 @@ class Codec:
         return pixels[*wanted.inside(covered)]
 
 
+@unaffected()
 def load(model: str | Path | None = None, view: str | Path | None = None) -> Codec:
     """Load a codec.
 
@@ -357,7 +362,10 @@ def as_pixels(image: Picture) -> NDArray[np.uint8]:
     if isinstance(image, Image.Image):
         return _pixels_of(to_rgb(image)[0])
     if isinstance(image, Tensor) and image.ndim == 3 and image.shape[0] == 3 and image.is_floating_point():
-        image = (image.detach().cpu() * 255).round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0).numpy()
+        image = image.detach().cpu().float()
+        if not image.isfinite().all():
+            raise DiptychError("the picture has values that are no numbers, or infinite")
+        image = (image * 255).round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0).numpy()
     if isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.size:
         if image.ndim == 2:
             image = np.repeat(image[:, :, None], 3, axis=2)

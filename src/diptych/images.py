@@ -1,14 +1,16 @@
 """Pictures as a user expects them: any photo in, upright sRGB out, and back to a file.
 
-    file -> first frame -> EXIF orientation -> 8 bits -> ICC profile to sRGB -> over white -> RGB
+    file -> first picture -> colours to sRGB at full depth -> 8 bits -> over white -> clean aperture -> upright
 
-What cannot be kept is said in a note, a short sentence for the user.
+What cannot be kept is said in a note, a short sentence for the user. What a file says about its pixels is in
+:mod:`diptych.formats`, what their values mean in :mod:`diptych.colour`.
 """
 
 from __future__ import annotations
 
 import math
 import os
+import struct
 import threading
 import warnings
 from collections.abc import Iterator
@@ -18,21 +20,17 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
+from numpy.typing import NDArray
+from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
+from diptych import colour, formats
 from diptych.bitstream.container import MAX_PIXELS
 from diptych.errors import DiptychError, PictureError
-from diptych.files import reason, replacing
+from diptych.files import STANDARD, read_bytes, reason, replacing
+from diptych.formats import READS as READS
 
 BYTES_PER_PIXEL = 8
 """Memory a picture takes at the least: four bytes a pixel in Pillow, three in the codec, and its latents."""
-
-_READS = """
-    .apng .avif .bmp .dib .gif .ico .j2k .jfif .jp2 .jpe .jpeg .jpg .mpo
-    .pbm .pfm .pgm .png .pnm .ppm .qoi .tga .tif .tiff .webp
-"""
-READS = frozenset(_READS.split())
-"""Suffixes of the files taken from a folder; a file named by itself may have any."""
 
 _EXACT = {"quality": 95, "subsampling": 0}
 _WRITES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -58,6 +56,11 @@ _UNDO = {
     8: Image.Transpose.ROTATE_90,
 }
 """What turns a picture upright, by its EXIF orientation."""
+
+_REREAD = frozenset({"AVIF", "BMP", "HEIF", "PNG", "TGA", "TIFF"})
+"""Formats of which Pillow's pixels alone do not tell all."""
+
+Info = dict[str | tuple[int, int], Any]
 
 _readers = 0
 _readers_lock = threading.Lock()
@@ -92,6 +95,18 @@ class Stored(NamedTuple):
         return _turned(self.image, self.orientation)
 
 
+class Layout(NamedTuple):
+    """How a picture lies in its file.
+
+    Attributes:
+        size: width and height.
+        orientation: EXIF orientation, 1..8; 1 is upright.
+    """
+
+    size: tuple[int, int]
+    orientation: int
+
+
 def read_picture(path: str | Path) -> Picture:
     """Read a photo of any kind that Pillow knows.
 
@@ -99,12 +114,8 @@ def read_picture(path: str | Path) -> Picture:
         PictureError: if there is no such file, or it is damaged, not a picture, or has more pixels than a
             ``.dip`` file can hold (2**32) or this machine's memory (:data:`BYTES_PER_PIXEL`).
     """
-    try:
-        with _own_limit(), Image.open(path) as image:
-            _refuse_giant(image)
-            return _converted(image)
-    except Exception as error:  # Pillow's readers raise nearly anything on damaged files
-        raise PictureError(f"cannot read {path}: {_explain(error)}") from None
+    with _reading(path) as (image, source):
+        return _converted(image, source)
 
 
 def read_stored(path: str | Path) -> Stored:
@@ -113,14 +124,9 @@ def read_stored(path: str | Path) -> Stored:
     Raises:
         PictureError: as :func:`read_picture`.
     """
-    try:
-        with _own_limit(), Image.open(path) as image:
-            _refuse_giant(image)
-            image.load()  # Pillow turns TIFF files itself, and then says that they are upright
-            orientation = _orientation(image, [])
-            return Stored(_converted(image, upright=False).image, orientation)
-    except Exception as error:
-        raise PictureError(f"cannot read {path}: {_explain(error)}") from None
+    with _reading(path) as (image, source):
+        orientation = _stored_orientation(image)
+        return Stored(_converted(image, source, upright=False).image, orientation)
 
 
 def stored_size(path: str | Path) -> tuple[int, int]:
@@ -129,15 +135,25 @@ def stored_size(path: str | Path) -> tuple[int, int]:
     Raises:
         PictureError: if there is no such file, or it does not begin like a picture.
     """
-    try:
-        with _own_limit(), Image.open(path) as image:
-            return image.size
-    except Exception as error:
-        raise PictureError(f"cannot read {path}: {_explain(error)}") from None
+    return stored_layout(path).size
+
+
+def stored_layout(path: str | Path) -> Layout:
+    """How a photo lies in its file, from its header alone.
+
+    Raises:
+        PictureError: as :func:`stored_size`.
+    """
+    with _reading(path, header_only=True) as (image, _):
+        left, upper, right, lower = image.info.get("crop", (0, 0, *image.size))
+        return Layout((right - left, lower - upper), _stored_orientation(image))
 
 
 def to_rgb(image: Image.Image) -> Picture:
     """Convert an opened picture of any mode; one that is ready already is returned as it is.
+
+    A picture that is still the file as ``Image.open`` gave it is read as :func:`read_picture` reads that file. Of
+    one that was turned, cropped, resized or copied, nobody knows whether it is upright: it stays as it is.
 
     Raises:
         PictureError: if its file turns out to be damaged, or too large, or its mode is unknown.
@@ -145,7 +161,13 @@ def to_rgb(image: Image.Image) -> Picture:
     try:
         with _own_limit():
             _refuse_giant(image)
-            return _converted(image.copy() if image.info else image)
+            if _untouched(image):
+                assert isinstance(image, ImageFile.ImageFile)
+                assert image.fp is not None
+                with formats.opened(image.fp) as again:
+                    return _converted(again, image.fp)
+            upright = isinstance(image, ImageFile.ImageFile)
+            return _converted(image.copy() if image.info else image, upright=upright)
     except Exception as error:
         raise PictureError(f"cannot use the picture: {_explain(error)}") from None
 
@@ -203,7 +225,39 @@ def _own_limit() -> Iterator[None]:
                 _pillow_settings.close()
 
 
+@contextmanager
+def _reading(path: str | Path, header_only: bool = False) -> Iterator[tuple[Image.Image, formats.Source]]:
+    """The opened picture, and what can be read again: the file, or what came out of a stream."""
+    path = Path(path)
+    source: formats.Source = path
+    try:
+        if path == STANDARD or path.is_fifo() or path.is_char_device():
+            source = BytesIO(read_bytes(path))
+        with _own_limit(), formats.opened(source) as image:
+            if not header_only:
+                _refuse_giant(image)
+            yield image, source
+    except UnidentifiedImageError:
+        why = formats.why_unknown(formats.head_of(source), path.suffix.lower())
+        raise PictureError(f"cannot read {path}: {why}") from None
+    except Exception as error:  # Pillow's readers raise nearly anything on damaged files
+        raise PictureError(f"cannot read {path}: {_explain(error)}") from None
+
+
+def _untouched(image: Image.Image) -> bool:
+    """Whether a picture is a file of one picture that was opened, and nothing else."""
+    return (
+        isinstance(image, ImageFile.ImageFile)
+        and image._im is None
+        and image.fp is not None
+        and image.format in _REREAD
+        and image.tell() == 0
+    )
+
+
 def _explain(error: Exception) -> str:
+    if isinstance(error, PictureError):
+        return str(error)
     if isinstance(error, (Image.DecompressionBombError, Image.DecompressionBombWarning)):
         return f"it has more than {MAX_PIXELS:,} pixels"
     if isinstance(error, UnidentifiedImageError):
@@ -228,21 +282,33 @@ def _refuse_giant(image: Image.Image) -> None:
         raise MemoryError
 
 
-def _converted(image: Image.Image, upright: bool = True) -> Picture:
-    notes: list[str] = []
-    frames = getattr(image, "n_frames", 1)
-    if frames > 1:
-        notes.append(f"it holds {frames} pictures, only the first is kept")
-    image.load()
-    if upright:
-        image = _turned(image, _orientation(image, notes))
-    alpha = _alpha(image)
-    rgb = _to_srgb(_eight_bits(image, notes), image.info.get("icc_profile"), notes)
+def _converted(image: Any, source: formats.Source | None = None, upright: bool = True) -> Picture:
+    """The picture of an opened file ``source``, or of a program that gives no file."""
+    notes: list[str] = [image.info["note"]] if "note" in image.info else []
+    if source is None:
+        image.load()
+        deep = None
+    else:
+        deep = formats.load(image, source, notes)
+        _count(image, source, notes)
+    orientation = _orientation(image, notes) if upright else 1
+    rgb, alpha = _colours(image, notes) if deep is None else _deep_colours(image, deep, notes)
     if alpha is not None:
         rgb = Image.composite(rgb, Image.new("RGB", rgb.size, "white"), alpha)
         notes.append("its transparent parts are shown on white")
+    if "crop" in image.info:
+        rgb = rgb.crop(image.info["crop"])
+    rgb = _turned(rgb, orientation)
     rgb.info = {}  # a profile or transparent colour left there would be applied again
     return Picture(rgb, notes)
+
+
+def _count(image: Image.Image, source: formats.Source, notes: list[str]) -> None:
+    pictures = image.info.get("pictures") or formats.count_pictures(source)
+    if pictures is None:
+        notes.append("what stands behind its first picture is damaged")
+    elif pictures > 1:
+        notes.append(f"it holds {pictures} pictures, only the first is kept")
 
 
 def _orientation(image: Image.Image, notes: list[str]) -> int:
@@ -254,12 +320,92 @@ def _orientation(image: Image.Image, notes: list[str]) -> int:
     return orientation if orientation in _UNDO else 1
 
 
+def _stored_orientation(image: Image.Image) -> int:
+    return 1 if image.format == "TIFF" else _orientation(image, [])  # Pillow turns TIFF files itself
+
+
 def _turned(image: Image.Image, orientation: int) -> Image.Image:
     return image.transpose(_UNDO[orientation]) if orientation in _UNDO else image
 
 
+def _colours(image: Image.Image, notes: list[str]) -> tuple[Image.Image, Image.Image | None]:
+    """RGB and opacity of a picture of any of Pillow's modes."""
+    bits = image.info.get("bits", 8)
+    if bits > 8:
+        notes.append(_became_eight(bits))
+    alpha = _alpha(image)
+    grey = _sixteen_bit_grey(image)
+    if grey is not None:
+        notes.append(_became_eight(16))
+        return _in_srgb(grey, image.info, notes), alpha
+    return _to_srgb(_eight_bits(image, notes), image.info, notes), alpha
+
+
+def _deep_colours(
+    image: Image.Image, values: NDArray[np.uint16], notes: list[str]
+) -> tuple[Image.Image, Image.Image | None]:
+    """RGB and opacity of values ``(H, W, C)`` of 16 bits: of grey, alpha; or red, green, blue; and alpha."""
+    notes.append(_became_eight(16))
+    channels = values.shape[2]
+    colours = values[..., : channels - (channels in (2, 4))]
+    alpha, key = None, image.info.get("transparency")
+    if channels in (2, 4):
+        alpha = _grey(values[..., -1], 65535)
+    elif isinstance(key, tuple):
+        alpha = Image.fromarray(np.where((values != np.array(key)).any(axis=2), 255, 0).astype(np.uint8))
+    if alpha is not None and alpha.getextrema() == (255, 255):
+        alpha = None
+    return _in_srgb(colours, image.info, notes), alpha
+
+
+def _became_eight(bits: int) -> str:
+    return f"its {bits} bits a channel became 8"
+
+
+def _in_srgb(values: NDArray[np.uint16], info: Info, notes: list[str]) -> Image.Image:
+    """RGB of 16-bit values ``(H, W, 1 or 3)``, which mean what ``info`` says."""
+    profile = info.get("icc_profile")
+    if profile and "cicp" not in info:
+        try:
+            meaning = colour.by_profile(profile)
+        except (ValueError, struct.error, np.linalg.LinAlgError):
+            meaning = None
+        if meaning is None:  # tables, which the library has for 8 bits only
+            return _to_srgb(_from_array(colour.to_srgb(values, None)), info, notes)
+    else:
+        meaning = _meaning(info, notes)
+    if values.shape[2] == 1 and meaning and meaning.matrix is not None:
+        values = np.repeat(values, 3, axis=2)
+    return _from_array(colour.to_srgb(values, meaning)).convert("RGB")
+
+
+def _meaning(info: Info, notes: list[str]) -> colour.Meaning | None:
+    """What values mean by code points, or gamma and primaries; None for sRGB."""
+    if "cicp" in info:
+        primaries, transfer, *_ = info["cicp"]
+        return colour.by_code_points(primaries, transfer, notes)
+    if "srgb" in info:
+        return None
+    return colour.by_gamma(info.get("gamma"), info.get("chromaticity"))
+
+
+def _from_array(pixels: NDArray[np.uint8]) -> Image.Image:
+    return Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+
+
 def _alpha(image: Image.Image) -> Image.Image | None:
     """Opacity as a picture of mode L, or None for an opaque picture."""
+    whole = (0, 0, *image.size)
+    covered = image.info.get("covered", whole)
+    if covered != whole:
+        inside = _opacity(image) or Image.new("L", image.size, 255)
+        alpha = Image.new("L", image.size, 0)
+        alpha.paste(inside.crop(covered), covered)
+        return alpha
+    return _opacity(image)
+
+
+def _opacity(image: Image.Image) -> Image.Image | None:
     if not image.has_transparency_data:
         return None
     if image.mode.startswith("I"):
@@ -268,7 +414,18 @@ def _alpha(image: Image.Image) -> Image.Image | None:
     else:
         straight = image.convert("LA") if image.mode == "La" else image
         alpha = straight.convert("RGBA").getchannel("A")
-    return None if alpha.getextrema() == (255, 255) else alpha
+    return None if alpha.getextrema() == (255, 255) or formats.ignores_alpha(image, alpha) else alpha
+
+
+def _sixteen_bit_grey(image: Image.Image) -> NDArray[np.uint16] | None:
+    """Values ``(H, W, 1)`` of a grey picture of 9 to 16 bits, from 0 for black to 65535 for white."""
+    if not image.mode.startswith("I;16"):
+        return None
+    values = np.asarray(image).astype(np.uint16)
+    top = image.info.get("top", 65535)
+    if top != 65535:
+        values = np.rint(np.minimum(values, top) * (65535 / top)).astype(np.uint16)
+    return (65535 - values if image.info.get("white_is_nought") else values)[..., None]
 
 
 def _eight_bits(image: Image.Image, notes: list[str]) -> Image.Image:
@@ -282,8 +439,6 @@ def _eight_bits(image: Image.Image, notes: list[str]) -> Image.Image:
         return image.convert("L")
     if mode in ("P", "PA", "RGBa"):
         return image.convert("RGBA").convert("RGB")
-    if mode.startswith("I;16"):
-        return _grey(np.asarray(image), 65535)
     if mode in ("I", "F"):
         return _wide_grey(np.asarray(image), notes)
     return image.convert("RGB")
@@ -298,7 +453,9 @@ def _wide_grey(values: np.ndarray, notes: list[str]) -> Image.Image:
     if top is None:
         notes.append(f"its values from {low:g} to {high:g} were stretched from black to white")
         return _grey(finite - low, (high - low) or 1.0)
-    if top != usual[0]:
+    if values.dtype.kind == "i":
+        notes.append(_became_eight(16))
+    elif top != usual[0]:
         notes.append(f"its values were taken as 0 for black to {top} for white")
     return _grey(finite, top)
 
@@ -310,29 +467,17 @@ def _grey(values: np.ndarray, top: float) -> Image.Image:
     return Image.fromarray(np.rint(values * (255 / top)).astype(np.uint8))
 
 
-def _to_srgb(image: Image.Image, profile: bytes | None, notes: list[str]) -> Image.Image:
-    """RGB of colours of mode L, RGB, CMYK or LAB, which mean what their ICC profile says."""
-    if not profile:
+def _to_srgb(image: Image.Image, info: Info, notes: list[str]) -> Image.Image:
+    """RGB of colours of mode L, RGB, CMYK or LAB, which mean what ``info`` says."""
+    profile = info.get("icc_profile")
+    if profile and "cicp" not in info:
+        converted = colour.in_profile(image, profile, notes)
+        return _plain_rgb(image) if converted is None else converted
+    if image.mode not in ("L", "RGB"):
         return _plain_rgb(image)
-    try:
-        own = ImageCms.ImageCmsProfile(BytesIO(profile))
-        if own.profile.xcolor_space == "RGB " and image.mode == "L":
-            image = image.convert("RGB")
-        if ImageCms.getProfileDescription(own).startswith("sRGB"):
-            return _plain_rgb(image)
-        converted = ImageCms.profileToProfile(
-            image,
-            own,
-            ImageCms.createProfile("sRGB"),
-            renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
-            outputMode="RGB",
-            flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
-        )
-    except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
-        notes.append("its colour profile does not fit and was ignored")
-        return image.convert("RGB")
-    assert converted is not None
-    return converted
+    meaning = _meaning(info, notes)
+    rgb = _plain_rgb(image)
+    return rgb if meaning is None else Image.fromarray(colour.to_srgb(np.asarray(rgb), meaning))
 
 
 def _plain_rgb(image: Image.Image) -> Image.Image:

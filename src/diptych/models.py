@@ -8,7 +8,6 @@ own, in float16, and names the entropy path it belongs to.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -22,6 +21,7 @@ from torch import Tensor
 from diptych.bitstream.tables import SymbolTables, gaussian_tables
 from diptych.codecs import CODEC_FORMAT, VIEW_FORMAT, id_of
 from diptych.errors import ModelError
+from diptych.files import make_folder, write_bytes
 from diptych.nn.context import check_passes
 from diptych.nn.hyperprior import INDEX_GAIN, LEVELS, FrozenHyperprior
 from diptych.nn.integer import ACTIVATION_BITS, ONE, WEIGHT_BITS, IntegerLayer
@@ -71,7 +71,7 @@ def load_codec(path: Path) -> FrozenCodec:
     tensors, metadata = read_tensors(path, CODEC_FORMAT)
     try:
         frozen = _frozen(tensors)
-        model = CodecModel(Widths(**json.loads(metadata["widths"])), frozen.passes)
+        model = CodecModel(Widths(**json.loads(metadata["widths"])), frozen.passes).float()
         tables = SymbolTables.from_arrays({k.removeprefix("tables."): v.numpy() for k, v in tensors.items()})
         floats = {k: v.float() for k, v in tensors.items() if k.startswith((*_HALF, "gains."))}
         model.load_state_dict(floats | _float_hyperprior(frozen))
@@ -113,12 +113,14 @@ def load_view(path: Path, codec: FrozenCodec) -> dict[str, Tensor]:
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """Write a safetensors file atomically."""
+    """Write a safetensors file, completely or not at all; one that is there is replaced.
+
+    Raises:
+        DiptychError: if that is impossible.
+    """
     data = save({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, dict(metadata))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_bytes(data)
-    os.replace(partial, path)
+    make_folder(path.parent)
+    write_bytes(data, path, overwrite=True)
 
 
 def read_tensors(path: Path, expected: str) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -7,7 +7,8 @@ the third decimal of their PSNR. Nothing here touches the entropy path, whose in
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
@@ -16,6 +17,13 @@ from torch import Tensor
 
 WORTHWHILE = 0.75
 """Share of float32's time below which bfloat16 is used: with own instructions it takes half, without twice."""
+
+
+@contextmanager
+def unaffected() -> Iterator[None]:
+    """The CPU and the precisions that are asked for, whatever device and autocast the program around has chosen."""
+    with torch.autocast("cpu", enabled=False), torch.device("cpu"):
+        yield
 
 
 def infer(network: Callable[..., Tensor], *inputs: Any) -> Tensor:

@@ -14,22 +14,26 @@ batch's number alone, so the number of processes changes nothing but the order i
 
 from __future__ import annotations
 
+import io
 import math
-import os
+import signal
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from pydantic import BaseModel
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.tensorboard import SummaryWriter
 
-from diptych.errors import ModelError
+from diptych.errors import DiptychError, ModelError
+from diptych.files import make_folder, reason, refuse_existing, write_bytes
 from diptych.nn.transforms import channels_last
 from diptych.training.capture import EAGER_STEPS, CapturedStep, make_capturable, make_eager, recording, set_rate
 from diptych.training.optim import Average
@@ -144,39 +148,61 @@ class Trainer:
         return self.settings.out / "weights.safetensors"
 
     def save(self) -> None:
-        """Replace the checkpoint atomically."""
+        """Replace the checkpoint, completely or not at all.
+
+        Raises:
+            DiptychError: if that is impossible; the one before stays.
+        """
         state = {
             "step": self.step,
+            "recipe": self._recipe(),
             "best": self.best,
             "precision": self.precision,
             "model": self.stage.model.state_dict(),
             "average": self.average.shadow,
             "optimizers": {name: [o.state_dict() for o in owned] for name, owned in self.optimizers.items()},
         }
-        partial = self.checkpoint.with_suffix(".partial")
-        torch.save(state, partial)
-        os.replace(partial, self.checkpoint)
+        data = io.BytesIO()
+        torch.save(state, data)
+        write_bytes(data.getvalue(), self.checkpoint, overwrite=True)
 
     def restore(self) -> None:
-        """Load the checkpoint.
+        """Load the checkpoint, and say what has changed in the recipe since.
 
         Raises:
-            ModelError: if there is none, or it belongs to another recipe.
+            ModelError: if there is none, it is damaged, or it belongs to another recipe.
         """
+        state = self._kept()
         try:
-            state = torch.load(self.checkpoint, weights_only=True, map_location=self.processes.device)
             self.stage.model.load_state_dict(state["model"])
             for name, shadow in self.average.shadow.items():
                 shadow.copy_(state["average"][name])
             for name, owned in self.optimizers.items():
                 for optimizer, saved in zip(owned, state["optimizers"][name], strict=True):
                     optimizer.load_state_dict(saved)
+            make_eager(o for owned in self.optimizers.values() for o in owned)
+            self.step, self.precision, self.best = int(state["step"]), str(state["precision"]), float(state["best"])
+        except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise ModelError(f"{self.checkpoint} does not fit this recipe: {_first_line(error)}") from None
+        if self.processes.first:
+            for change in _changes(state.get("recipe", {}), self._recipe()):
+                print(f"note: the recipe has changed since the checkpoint: {change}")
+
+    def _recipe(self) -> dict[str, Any]:
+        recipe = self.stage.recipe
+        return recipe.model_dump(mode="json") if isinstance(recipe, BaseModel) else {}
+
+    def _kept(self) -> Any:
+        try:
+            return torch.load(self.checkpoint, weights_only=True, map_location=self.processes.device)
         except FileNotFoundError:
             raise ModelError(f"nothing to resume: {self.checkpoint} does not exist") from None
-        except (KeyError, ValueError, RuntimeError) as error:
-            raise ModelError(f"{self.checkpoint} does not fit this recipe: {error}") from None
-        make_eager(o for owned in self.optimizers.values() for o in owned)
-        self.step, self.precision, self.best = state["step"], state["precision"], state["best"]
+        except OSError as error:
+            raise ModelError(f"cannot read {self.checkpoint}: {reason(error)}") from None
+        except Exception:  # unpickling raises nearly anything
+            raise ModelError(
+                f"{self.checkpoint} is damaged; remove it, or use --overwrite, to begin anew"
+            ) from None
 
     def advance(self, batches: Sequence[Any]) -> dict[str, float]:
         """One step of every player on this process's batches of the step.
@@ -254,25 +280,52 @@ class Trainer:
         return losses
 
 
-def train(stage: Stage, settings: LoopSettings, resume: bool = False) -> Path:
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def _changes(before: Any, now: Any, where: str = "") -> Iterator[str]:
+    """What differs between two recipes, in words; nothing if there is no earlier one."""
+    if isinstance(before, Mapping) and isinstance(now, Mapping):
+        for key in now if before else ():
+            yield from _changes(before.get(key), now[key], f"{where}.{key}" if where else key)
+    elif before != now:
+        yield f"{where} was {before}, is {now}"
+
+
+def train(stage: Stage, settings: LoopSettings, resume: bool = False, overwrite: bool = False) -> Path:
     """Run ``stage`` to its last step, then export the averaged weights.
 
     With several processes every one of them calls this; the first one writes.
 
+    Args:
+        resume: continue from the checkpoint.
+        overwrite: begin anew, and replace a checkpoint and weights that are there.
+
     Returns:
         ``<out>/weights.safetensors``.
+
+    Raises:
+        ModelError: if there is a checkpoint or there are weights that nobody said to continue or to replace, or the
+            checkpoint cannot be used.
+        DiptychError: if a file cannot be written.
     """
     device_stream = torch.cuda.stream(torch.cuda.Stream()) if torch.cuda.is_available() else nullcontext()
     with device_stream:  # a step can only be recorded on another than the default stream
-        return _train(Trainer(stage, settings), resume)
+        return _train(Trainer(stage, settings), resume, overwrite)
 
 
-def _train(trainer: Trainer, resume: bool) -> Path:
+def _train(trainer: Trainer, resume: bool, overwrite: bool) -> Path:
     stage, settings = trainer.stage, trainer.settings
     if resume:
         trainer.restore()
-    elif trainer.checkpoint.exists():
-        raise ModelError(f"{trainer.checkpoint} exists: pass --resume to continue it or choose another folder")
+    elif not overwrite:
+        if trainer.checkpoint.exists():
+            raise ModelError(
+                f"{trainer.checkpoint} exists: pass --resume to continue it, --overwrite to begin anew, "
+                "or choose another folder"
+            )
+        refuse_existing(trainer.weights, overwrite=False)
     processes = trainer.processes
     if trainer.precision == "auto":
         trainer.precision = processes.agree(fastest_precision(processes.device))
@@ -287,32 +340,62 @@ def _train(trainer: Trainer, resume: bool) -> Path:
 
 def _run_and_write(trainer: Trainer, resume: bool) -> None:
     settings = trainer.settings
-    settings.out.mkdir(parents=True, exist_ok=True)
-    writer = SummaryWriter(settings.out, purge_step=trainer.step if resume else None)
-    print(f"training in {trainer.precision} on {trainer.processes.device}, logs in {settings.out}")
-    with _progress() as progress, writer:
-        _run(trainer, writer, progress)
-    _choose(trainer, writer)
-    trainer.save()
+    make_folder(settings.out)
+    try:
+        writer = SummaryWriter(settings.out, purge_step=trainer.step if resume else None)
+        print(f"training in {trainer.precision} on {trainer.processes.device}, logs in {settings.out}")
+        with _progress() as progress, writer:
+            _run(trainer, writer, progress)
+        _choose(trainer, writer)
+        trainer.save()
+    except OSError as error:  # of the logs: other files name themselves
+        raise DiptychError(f"cannot write the logs in {settings.out}: {reason(error)}") from None
+
+
+@contextmanager
+def _interrupts_held_back(trainer: Trainer) -> Iterator[threading.Event]:
+    """Ctrl-C sets what is yielded, so that the step can be finished; a second one interrupts at once.
+
+    Of several processes all get the signal, and none could finish a step without the others: there it interrupts.
+    """
+    asked = threading.Event()
+    if not trainer.processes.alone or threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
+
+    def ask(*_: Any) -> None:
+        signal.signal(signal.SIGINT, before)
+        asked.set()
+
+    before = signal.signal(signal.SIGINT, ask)
+    try:
+        yield asked
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _run(trainer: Trainer, writer: SummaryWriter, progress: Progress) -> None:
     settings = trainer.settings
     bar = progress.add_task("train", total=settings.steps, completed=trainer.step, note="")
     saved = time.monotonic()
-    for batch in batches(trainer.stage, settings, trainer.step, trainer.own):
-        logged = trainer.advance(batch)
-        progress.update(bar, completed=trainer.step)
-        if logged:
-            progress.update(bar, note=_note(logged))
-            _log(writer, progress, trainer, logged)
-        if trainer.step % settings.pictures_every == 0:
-            _draw(writer, trainer)
-        if trainer.step % settings.validate_every == 0:
-            _choose(trainer, writer)
-        if time.monotonic() - saved > 60 * settings.checkpoint_minutes:
-            trainer.save()
-            saved = time.monotonic()
+    with _interrupts_held_back(trainer) as asked:
+        for batch in batches(trainer.stage, settings, trainer.step, trainer.own):
+            logged = trainer.advance(batch)
+            progress.update(bar, completed=trainer.step)
+            if logged:
+                progress.update(bar, note=_note(logged))
+                _log(writer, progress, trainer, logged)
+            if trainer.step % settings.pictures_every == 0:
+                _draw(writer, trainer)
+            if trainer.step % settings.validate_every == 0:
+                _choose(trainer, writer)
+            if asked.is_set():
+                trainer.save()
+                print(f"interrupted after step {trainer.step}: --resume goes on from there", flush=True)
+                raise KeyboardInterrupt
+            if time.monotonic() - saved > 60 * settings.checkpoint_minutes:
+                trainer.save()
+                saved = time.monotonic()
 
 
 def _choose(trainer: Trainer, writer: SummaryWriter) -> None:
