@@ -10,8 +10,8 @@ from safetensors.torch import load_file
 from diptych.errors import ModelError, RecipeError
 from diptych.tasks import load_task
 from diptych.training import run
-from diptych.training.loop import Trainer
 from diptych.training.stages import build
+from diptych.training.trainer import Trainer
 
 
 def task_recipe(folder: Path, photos: Path) -> Path:
