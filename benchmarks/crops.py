@@ -33,7 +33,7 @@ class Subject(NamedTuple):
 
 SUBJECTS = {
     "face": Subject("kodim04", 190, 290),
-    "hair": Subject("kodim15", 300, 90),
+    "paint": Subject("kodim15", 300, 90),
     "text": Subject("kodim14", 500, 335),
     "foliage": Subject("kodim07", 330, 210),
     "sky": Subject("kodim19", 250, 40),

@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import sys
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -323,3 +324,130 @@ def test_package_offers_its_names() -> None:
     assert set(diptych.__all__) <= {*dir(diptych), "Codec", "load"}
     with pytest.raises(AttributeError, match="nothing"):
         _ = diptych.nothing
+
+
+def piped(*arguments: object, data: bytes = b"", **options: object) -> subprocess.CompletedProcess[bytes]:
+    """The command in a process of its own, with real standard streams."""
+    command = [sys.executable, "-m", "diptych", *map(str, arguments)]
+    return subprocess.run(command, input=data, capture_output=True, check=False, **options)  # type: ignore[call-overload, no-any-return]
+
+
+def test_dash_is_standard_input_and_output(tmp_path: Path, photo: Path, codec_file: Path, codec: Codec) -> None:
+    model = ["--model", codec_file]
+    wanted = codec.encode(picture(50, 35), 40)
+    for arguments in (["-"], ["-", "-o", "-"], ["-", "-o", "/dev/stdout"], ["/dev/stdin", "-o", "-"]):
+        made = piped("encode", *arguments, *model, data=photo.read_bytes(), cwd=tmp_path)
+        assert made.returncode == 0, made.stderr
+        assert made.stdout == wanted
+        assert b"50 x 35" in made.stderr
+    assert piped("encode", photo, "-o", "-", *model, cwd=tmp_path).stdout == wanted
+    assert piped("encode", "-", "-o", "x.dip", *model, data=photo.read_bytes(), cwd=tmp_path).returncode == 0
+    assert (tmp_path / "x.dip").read_bytes() == wanted
+    shown = piped("decode", "-", *model, data=wanted, cwd=tmp_path).stdout
+    assert np.array_equal(np.asarray(Image.open(BytesIO(shown))), np.asarray(codec.decode(wanted, "human")))
+    assert names(tmp_path) == {"photo.png", "x.dip"}
+
+
+def test_dash_as_a_file_name_and_what_it_cannot_be(tmp_path: Path, photo: Path, codec_file: Path) -> None:
+    model = ["--model", codec_file]
+    assert piped("encode", photo, "-o", "./-", *model, cwd=tmp_path).returncode == 0
+    assert (tmp_path / "-").is_file()
+    bad = piped("encode", "-", *model, data=b"nothing", cwd=tmp_path)
+    assert (bad.returncode, bad.stdout) == (1, b"")
+    assert b"cannot read -: it is not a picture" in bad.stderr
+    assert piped("encode", "-", "--manifest", "m.jsonl", *model, cwd=tmp_path).returncode == 2
+    assert b"stands alone" in piped("encode", "-", photo, *model, cwd=tmp_path).stderr
+
+
+def test_a_full_standard_output_is_told(photo: Path, codec_file: Path) -> None:
+    with open("/dev/full", "wb") as full:
+        command = [sys.executable, "-m", "diptych", "encode", str(photo), "-o", "-", "--model", str(codec_file)]
+        result = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, check=False)
+    assert result.returncode == 1
+    assert b"no space left on device" in result.stderr.lower()
+    assert b"Traceback" not in result.stderr
+
+
+def test_clashes_cost_themselves_alone(tmp_path: Path, codec_file: Path) -> None:
+    shots = tmp_path / "shots"
+    shots.mkdir()
+    for name in ("1.jpg", "1.png", "2.jpg", "3.jpg", "3.png"):
+        picture(30, 20).save(shots / name)
+    result = run("encode", shots, "-o", tmp_path / "out", "--model", codec_file)
+    assert result.exit_code == 1
+    assert names(tmp_path / "out") == {"2.dip"}
+    first, second = result.stderr.splitlines()
+    assert first.startswith(f"diptych: error: both {shots / '1.jpg'} and {shots / '1.png'} would become")
+    assert "3.dip; name a folder above them, or one at a time with a name of its own (-o)" in second
+
+
+def test_links_to_one_file_are_coded_under_each_name(tmp_path: Path, codec_file: Path) -> None:
+    picture(30, 20).save(tmp_path / "blob.png")
+    (tmp_path / "snap").mkdir()
+    for name in ("a", "b", "c"):
+        (tmp_path / "snap" / f"{name}.png").symlink_to("../blob.png")
+    manifest = tmp_path / "m.jsonl"
+    result = run("encode", tmp_path / "snap", "-o", tmp_path / "out", "--manifest", manifest, "--model", codec_file)
+    assert result.exit_code == 0
+    assert names(tmp_path / "out") == {"a.dip", "b.dip", "c.dip"}
+    assert len(manifest.read_text().splitlines()) == 3
+
+
+def test_nothing_in_a_folder_is_left_out_in_silence(tmp_path: Path, codec_file: Path) -> None:
+    phone = tmp_path / "phone"
+    phone.mkdir()
+    picture(30, 20).save(phone / "a.jpg")
+    for name in ("b.NEF", "c.exr", "d.txt"):
+        (phone / name).write_bytes(b"x")
+    result = run("encode", phone, "-o", tmp_path / "out", "--model", codec_file)
+    assert result.exit_code == 1
+    assert names(tmp_path / "out") == {"a.dip"}
+    note, *errors = result.stderr.splitlines()
+    assert note == "diptych: note: 1 file was left out: d.txt (no pictures by their names)"
+    assert len(errors) == 2
+    assert "1 file was left out: b.NEF (NEF is a camera raw file, which is not read" in errors[0]
+    assert errors[1] == "diptych: error: 1 file was left out: c.exr (EXR is not read)"
+
+
+def test_heic_and_jxl_are_named_without_their_plugins(tmp_path: Path, codec_file: Path) -> None:
+    (tmp_path / "b.HEIC").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
+    (tmp_path / "c.jxl").write_bytes(b"\xff\x0arubbish")
+    (tmp_path / "d.jpg").write_bytes((tmp_path / "b.HEIC").read_bytes())
+    program = (
+        "import sys; sys.modules['pillow_heif'] = sys.modules['pillow_jxl'] = None\n"
+        "from diptych.cli import app; app()"
+    )
+
+    def without(*arguments: object) -> str:
+        command = [sys.executable, "-c", program, *map(str, arguments), "--model", str(codec_file)]
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert result.returncode == 1
+        return result.stderr
+
+    said = without("encode", tmp_path)
+    assert "1 file was left out: b.HEIC (HEIC is read with pip install 'diptych[heic]')" in said
+    assert "1 file was left out: c.jxl (JPEG XL is read with pip install 'diptych[jxl]')" in said
+    for name, extra_name in (("b.HEIC", "heic"), ("c.jxl", "jxl"), ("d.jpg", "heic")):
+        assert f"pip install 'diptych[{extra_name}]'" in without("encode", tmp_path / name)
+
+
+def test_the_bpp_of_a_region_is_that_of_the_file(dip: Path, codec_file: Path) -> None:
+    bpp = 8 * dip.stat().st_size / (50 * 35)
+    result = run("decode", dip, "--region", "0,0,8,8", "--model", codec_file)
+    assert f"8 x 8 of 50 x 35, {dip.stat().st_size} bytes, {bpp:.3f} bpp" in result.stdout
+
+
+@pytest.mark.parametrize("number", ["nan", "inf", "-inf", "1e999", "-1", "x"])
+@pytest.mark.parametrize("option", ["-q", "--bpp", "--target-size", "--optimize", "--jobs"])
+def test_numbers_that_are_none_are_refused(photo: Path, option: str, number: str) -> None:
+    fails("encode", photo, option, number, code=2)
+    assert names(photo.parent) == {"photo.png"}
+
+
+@pytest.mark.parametrize("region", ["0,0,8", "0,0,1e3,8", "nan,0,8,8", "-1,0,8,8"])
+def test_regions_that_are_none_are_refused(dip: Path, region: str) -> None:
+    fails("decode", dip, "--region", region, code=2)
+
+
+def test_a_region_of_huge_numbers_is_outside(dip: Path, codec_file: Path) -> None:
+    assert "is not inside" in fails("decode", dip, "--region", f"0,0,{10**30},8", "--model", codec_file)

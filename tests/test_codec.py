@@ -1,5 +1,9 @@
 """The codec through its public API, on real bytes."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -243,3 +247,46 @@ def test_inconsistent_model_files_are_refused(codec_file, tmp_path, name: str, w
     write_arrays(tmp_path / "m.safetensors", arrays, metadata)
     with pytest.raises(ModelError):
         load(tmp_path / "m.safetensors")
+
+
+STATES = {
+    "float64": lambda: _default_dtype(torch.float64),
+    "float16": lambda: _default_dtype(torch.float16),
+    "bfloat16": lambda: _default_dtype(torch.bfloat16),
+    "autocast to bfloat16": lambda: torch.autocast("cpu", torch.bfloat16),
+    "autocast to float16": lambda: torch.autocast("cpu", torch.float16),
+    "another device": lambda: torch.device("meta"),
+    "no gradients": torch.no_grad,
+}
+
+
+@contextmanager
+def _default_dtype(kind: torch.dtype) -> Iterator[None]:
+    torch.set_default_dtype(kind)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_nothing_depends_on_the_global_state_of_torch(codec_file: Path, codec: Codec, state: str) -> None:
+    data = codec.encode(picture(90, 61), 40)
+    views = [np.asarray(view) for view in codec.decode_views(data, ["machine", 0.5, "human"])]
+    with STATES[state]():  # type: ignore[operator]
+        for one in (codec, load(codec_file)):
+            assert one.encode(picture(90, 61), 40, verify=True) == data
+            found = one.decode_views(data, ["machine", 0.5, "human"])
+            assert all(np.array_equal(np.asarray(view), wanted) for view, wanted in zip(found, views, strict=True))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_pictures_of_numbers_that_are_none(codec: Codec, value: float) -> None:
+    with pytest.raises(DiptychError, match="no numbers, or infinite"):
+        codec.encode(torch.full((3, 8, 8), value))
+    with pytest.raises(DiptychError):
+        codec.encode(picture(9, 9), value)
+    with pytest.raises(DiptychError):
+        codec.decode(codec.encode(picture(9, 9)), value)
+    with pytest.raises(DiptychError, match="whole pixels"):
+        codec.decode(codec.encode(picture(9, 9)), region=(0, 0, value, 8))  # type: ignore[arg-type]

@@ -7,13 +7,19 @@ from pathlib import Path
 import pytest
 
 from diptych.errors import DiptychError
-from diptych.files import Job, files_below, plan_jobs, read_bytes, replacing, write_bytes
+from diptych.files import Job, Plan, files_below, plan_jobs, read_bytes, replacing, write_bytes
 
 READS = {".jpg", ".png"}
 
 
-def plan(*inputs: Path | str, output: Path | str | None = None, overwrite: bool = False) -> list[Job]:
+def whole_plan(*inputs: Path | str, output: Path | str | None = None, overwrite: bool = False) -> Plan:
     return plan_jobs([str(i) for i in inputs], None if output is None else str(output), READS, ".dip", overwrite)
+
+
+def plan(*inputs: Path | str, output: Path | str | None = None, overwrite: bool = False) -> list[Job]:
+    found = whole_plan(*inputs, output=output, overwrite=overwrite)
+    assert found.refused == []
+    return found.jobs
 
 
 @pytest.fixture
@@ -96,14 +102,67 @@ def test_empty_name() -> None:
         plan("")
 
 
-def test_two_inputs_with_one_output(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(DiptychError, match=r"both .*a.jpg and .*sub.*a.jpg would become .*a.dip"):
-        plan(folder / "a.jpg", folder / "sub" / "a.jpg", output=tmp_path / "out")
+def test_two_inputs_with_one_output_cost_themselves_alone(folder: Path, tmp_path: Path) -> None:
+    found = whole_plan(folder / "a.jpg", folder / "b.PNG", folder / "sub" / "a.jpg", output=tmp_path / "out")
+    assert [job.source for job in found.jobs] == [folder / "b.PNG"]
+    [sentence] = found.refused
+    assert sentence == (
+        f"both {folder / 'a.jpg'} and {folder / 'sub' / 'a.jpg'} would become {tmp_path / 'out' / 'a.dip'}; "
+        "name a folder above them, or one at a time with a name of its own (-o)"
+    )
+
+
+def test_glob_keeps_the_folders_below_its_fixed_part(folder: Path, tmp_path: Path) -> None:
+    jobs = plan(folder / "**" / "*.jpg", output=tmp_path / "out")
+    assert [job.target.relative_to(tmp_path / "out").as_posix() for job in jobs] == ["a.dip", "sub/a.dip"]
+
+
+def test_two_links_to_one_file_are_two_files(tmp_path: Path) -> None:
+    (tmp_path / "store" / "folder").mkdir(parents=True)
+    (tmp_path / "store" / "blob").write_bytes(b"x")
+    (tmp_path / "store" / "folder" / "c.jpg").write_bytes(b"x")
+    (tmp_path / "snap").mkdir()
+    for name in ("a.jpg", "b.jpg"):
+        (tmp_path / "snap" / name).symlink_to("../store/blob")
+    for name in ("one", "two"):
+        (tmp_path / "snap" / name).symlink_to("../store/folder")
+    found = whole_plan(tmp_path / "snap", output=tmp_path / "out")
+    written = [job.target.relative_to(tmp_path / "out").as_posix() for job in found.jobs]
+    assert written == ["a.dip", "b.dip", "one/c.dip", "two/c.dip"]
+    assert found.left_out == []
+
+
+def test_a_link_that_is_not_followed_is_told(folder: Path) -> None:
+    (folder / "link").symlink_to(folder / "sub")
+    assert whole_plan(folder).left_out == [folder / "link", folder / "notes.txt"]
+
+
+def test_links_between_two_folders_outside(tmp_path: Path) -> None:
+    for here, there in (("x", "y"), ("y", "x")):
+        (tmp_path / here).mkdir()
+        (tmp_path / here / "link").symlink_to(tmp_path / there)
+        (tmp_path / here / f"{here}.jpg").write_bytes(b"x")
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "there").symlink_to(tmp_path / "x")
+    names = [path.relative_to(tmp_path / "photos").as_posix() for path in files_below(tmp_path / "photos", READS)]
+    assert names == ["there/link/y.jpg", "there/x.jpg"]
+
+
+@pytest.mark.parametrize("inputs", [["-", "a.jpg"], ["a.jpg", "-"]])
+def test_standard_input_stands_alone(inputs: list[str]) -> None:
+    with pytest.raises(DiptychError, match="stands alone"):
+        plan(*inputs)
+
+
+def test_several_files_cannot_go_to_standard_output(folder: Path) -> None:
+    with pytest.raises(DiptychError, match="several files cannot go to standard output"):
+        plan(folder, output="-")
 
 
 def test_output_that_is_an_input(folder: Path) -> None:
-    with pytest.raises(DiptychError, match="read and written at once"):
-        plan(folder / "a.jpg", output=folder / "a.jpg", overwrite=True)
+    found = whole_plan(folder / "a.jpg", output=folder / "a.jpg", overwrite=True)
+    assert found.jobs == []
+    assert "read and written at once" in found.refused[0]
 
 
 def test_several_inputs_into_a_file(folder: Path, tmp_path: Path) -> None:
@@ -114,8 +173,11 @@ def test_several_inputs_into_a_file(folder: Path, tmp_path: Path) -> None:
 
 def test_existing_output_needs_overwrite(folder: Path) -> None:
     (folder / "a.dip").write_bytes(b"x")
-    with pytest.raises(DiptychError, match="use --overwrite"):
-        plan(folder / "a.jpg")
+    refused = whole_plan(folder / "a.jpg").refused
+    assert refused == [f"{folder / 'a.dip'} exists already; use --overwrite to replace it"]
+    found = whole_plan(folder)
+    assert [job.source.name for job in found.jobs] == ["b.PNG", "a.jpg"]
+    assert found.refused == refused
     assert len(plan(folder / "a.jpg", overwrite=True)) == 1
 
 

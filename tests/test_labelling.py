@@ -213,7 +213,8 @@ def test_a_codec_trains_on_these_labels(folder: Path, tmp_path: Path, codec_file
     label(folder, MACHINE, tmp_path / "labels.json")
     recipe = tmp_path / "base.yaml"
     recipe.write_text(
-        f"photos: {folder}\nlabels: {tmp_path / 'labels.json'}\nstart: {codec_file}\ntasks: [{MACHINE}]\n"
+        f"photos: [{{folder: {folder}, labels: {tmp_path / 'labels.json'}}}]\n"
+        f"start: {codec_file}\ntasks: [{MACHINE}]\n"
         f"batch: 2\ncrop: 64\nhandover: 0\n"
         f"loop: {{out: {tmp_path / 'out'}, steps: 2, threads: 1, precision: fp32, warmup: 1}}\n"
     )

@@ -115,7 +115,7 @@ def test_files_by_name(path: Path, codec: Codec) -> None:
         image.use_view("human", codec)  # type: ignore[attr-defined]
         small = image.resize((25, 17))
     assert small.size == (25, 17)
-    assert image.get_format_mimetype() == "image/x-diptych"
+    assert image.get_format_mimetype() == "application/x-dip"
 
 
 def test_the_view_for_people_is_the_default(path: Path, codec: Codec, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ from torchvision.models import get_model, get_model_weights
 from diptych.ablation.recipe import Ablation
 from diptych.codec import load
 from diptych.data import cityscapes, openimages
+from diptych.errors import RecipeError
 from diptych.evaluation.examination import Evaluation
 from diptych.evaluation.transfer import TransferRecipe
 from diptych.recipes import read_recipe
@@ -35,6 +36,7 @@ KINDS: dict[str, type[BaseModel]] = {
     "human": HumanRecipe,
     "eval": Evaluation,
     "transfer": TransferRecipe,
+    "text": TransferRecipe,
 }
 WIDTH, HEIGHT = 96, 64
 SETS = ("coco", "openimages", "cityscapes")
@@ -146,3 +148,33 @@ def test_the_papers_machine_has_torchvisions_classes() -> None:
     assert isinstance(renamed, TorchvisionDescription)
     assert ["__background__", *plain.names()] == weights.meta["categories"]
     assert not set(plain.names()) & set(renamed.names()) - {"N/A"}
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("photos: a\nphotos: b\n", "the key 'photos' is given twice, the last time in line 2"),
+        (
+            "photos: a\nloop:\n  out: b\n  steps: 1\n  steps: 2\n",
+            "the key 'steps' is given twice, the last time in line 5",
+        ),
+        ("photos: a\nloop: {out: b, steps: 1, lr: .nan}\n", "wrong at 'loop.lr'"),
+        ("photos: a\nloop: {out: b, steps: 1, lr: 1e999}\n", "wrong at 'loop.lr'"),
+        (
+            "photos: a\nloop: {out: b, steps: 1, checkpoint_minutes: .inf}\n",
+            "wrong at 'loop.checkpoint_minutes': inf",
+        ),
+    ],
+)
+def test_keys_given_twice_and_numbers_that_are_none(tmp_path: Path, text: str, sentence: str) -> None:
+    (tmp_path / "pixel.yaml").write_text(text)
+    with pytest.raises(RecipeError) as caught:
+        read_recipe(tmp_path / "pixel.yaml", PixelRecipe)
+    assert sentence in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_numbers_given_as_overrides_are_checked_as_well(tmp_path: Path) -> None:
+    (tmp_path / "pixel.yaml").write_text("photos: a\nloop: {out: b, steps: 1}\n")
+    with pytest.raises(RecipeError, match=r"wrong at 'loop.lr': inf"):
+        read_recipe(tmp_path / "pixel.yaml", PixelRecipe, ["loop.lr=.inf"])

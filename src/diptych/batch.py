@@ -112,6 +112,7 @@ class Decoding:
     maps: Mapping[Path, Path] = field(default_factory=dict)
 
     def __call__(self, codec: Codec, job: Job) -> Outcome:
+        from diptych.bitstream import read_header
         from diptych.images import write_picture
 
         data = read_bytes(job.source)
@@ -124,7 +125,10 @@ class Decoding:
         make_folder(job.target.parent)
         write_picture(image, job.target, self.overwrite)
         name = f"{self.view} ({view:.2g})" if isinstance(view, float) else self.view
-        line = f"{job.source} -> {job.target}: view {name}, {size_of(image.width, image.height, len(data))}"
+        header = read_header(data)
+        size = size_of(header.width, header.height, len(data))
+        part = f"{image.width} x {image.height} of " if self.region else ""
+        line = f"{job.source} -> {job.target}: view {name}, {part}{size}"
         return Outcome(job.source, "\n".join([line, *lines]), notes)
 
     def _map(self, machine: Image.Image, human: Image.Image, target: Path) -> str:

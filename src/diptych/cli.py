@@ -6,6 +6,7 @@ Errors are one line on stderr and exit code 1, or 2 where the command itself is 
 
 from __future__ import annotations
 
+import math
 import re
 import sys
 from collections.abc import Sequence
@@ -108,7 +109,13 @@ def _workers(value: str | int) -> int:
 
 Output = Annotated[
     str | None,
-    typer.Option("-o", "--output", metavar="FILE|FOLDER", help="Where to write.", show_default="beside the input"),
+    typer.Option(
+        "-o",
+        "--output",
+        metavar="FILE|FOLDER",
+        help="Where to write; - is stdout.",
+        show_default="beside the input",
+    ),
 ]
 Quality = Annotated[
     float,
@@ -156,7 +163,8 @@ def main(
 @app.command()
 def encode(
     photos: Annotated[
-        list[str], typer.Argument(metavar="PHOTO", help="Photos, folders, globs.", show_default=False)
+        list[str],
+        typer.Argument(metavar="PHOTO", help="Photos, folders, globs; or - for stdin.", show_default=False),
     ],
     output: Output = None,
     quality: Quality = 40,
@@ -204,24 +212,29 @@ def encode(
       diptych encode 'holiday/**/*.jpg' scans/ -o compressed/
       diptych encode archive/ -o compressed/ --jobs all --manifest done.jsonl --resume
     """
-    from diptych.images import READS
+    from diptych.formats import READS, left_out
 
     if bpp is not None and target_size is not None:
         raise typer.BadParameter("--bpp and --target-size exclude each other")
-    if (bpp is not None and not bpp > 0) or (target_size is not None and target_size < 1):
+    if (bpp is not None and not 0 < bpp < math.inf) or (target_size is not None and target_size < 1):
         raise typer.BadParameter("a size is a number above 0")
     if optimize or view_hint:
         with extra("train", "--optimize" if optimize else "--view-hint"):
             import diptych.hint  # noqa: F401
-    todo = plan_jobs(photos, output, READS, ".dip", overwrite or resume)
+    plan = plan_jobs(photos, output, READS, ".dip", overwrite or resume)
+    others = left_out(plan.left_out)
+    for sentence in others.others:
+        tell(f"note: {sentence}")
+    plan.refused.extend(others.pictures)
     work = Encoding(quality, bpp, target_size, verify, overwrite, hint=view_hint is not None, optimize=optimize)
-    carry_out(todo, work, model, Batch(jobs, overwrite, resume, manifest))
+    carry_out(plan, work, model, Batch(jobs, overwrite, resume, manifest))
 
 
 @app.command()
 def decode(
     files: Annotated[
-        list[str], typer.Argument(metavar="FILE", help=".dip files, folders, globs.", show_default=False)
+        list[str],
+        typer.Argument(metavar="FILE", help=".dip files, folders, globs; or - for stdin.", show_default=False),
     ],
     output: Output = None,
     view: Annotated[
@@ -264,14 +277,14 @@ def decode(
     """
     from diptych.images import picture_format
 
-    todo = plan_jobs(files, output, {".dip"}, ".png", overwrite or resume)
-    for job in todo:
+    plan = plan_jobs(files, output, {".dip"}, ".png", overwrite or resume)
+    for job in plan.jobs:
         picture_format(job.target)
     part = cast(Region | None, tuple(map(int, region.split(","))) if region else None)
     if heat is not None and resume:
         raise typer.BadParameter("--map and --resume exclude each other")
-    maps = tools.plan_maps(files, heat, todo, overwrite) if heat is not None else {}
-    carry_out(todo, Decoding(view, part, overwrite, maps), model, Batch(jobs, overwrite, resume, manifest))
+    maps = tools.plan_maps(files, heat, plan.jobs, overwrite) if heat is not None else {}
+    carry_out(plan, Decoding(view, part, overwrite, maps), model, Batch(jobs, overwrite, resume, manifest))
 
 
 @app.command()
@@ -313,6 +326,9 @@ def train(
     recipe: Recipe,
     settings: Settings = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue from the last checkpoint.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Begin anew where a checkpoint or weights are there already.")
+    ] = False,
 ) -> None:
     """Train the machine (task), a codec (pixel), the codec for the machine (base) or the human view (human).
 
@@ -324,7 +340,9 @@ def train(
     """
     from diptych.training import run
 
-    say(f"wrote {run(stage, recipe, settings or [], resume)}")
+    if resume and overwrite:
+        raise typer.BadParameter("--resume and --overwrite exclude each other")
+    say(f"wrote {run(stage, recipe, settings or [], resume, overwrite)}")
 
 
 @app.command()

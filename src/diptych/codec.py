@@ -291,8 +291,10 @@ def as_pixels(image: Picture) -> NDArray[np.uint8]:
     if isinstance(image, Image.Image):
         return _pixels_of(to_rgb(image)[0])
     if _is_tensor(image) and image.ndim == 3 and image.shape[0] == 3 and image.is_floating_point():
-        levels = np.rint(image.detach().cpu().float().numpy() * np.float32(255))
-        image = levels.clip(0, 255).astype(np.uint8).transpose(1, 2, 0)
+        levels = image.detach().cpu().float().numpy() * np.float32(255)
+        if not np.isfinite(levels).all():
+            raise DiptychError("the picture has values that are no numbers, or infinite")
+        image = np.rint(levels).clip(0, 255).astype(np.uint8).transpose(1, 2, 0)
     if isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.size:
         if image.ndim == 2:
             image = np.repeat(image[:, :, None], 3, axis=2)

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import typer
 
 from diptych.batch import Outcome, Work, attempt, run
-from diptych.files import Job, read_bytes, remove_stale
+from diptych.files import STANDARD, Plan, read_bytes, remove_stale
 
 
 def each(tasks: Mapping[Path, Callable[[], str]]) -> None:
@@ -29,9 +29,16 @@ def _told(source: Path, task: Callable[[], str]) -> Outcome:
 
 
 @contextmanager
-def reporting(total: int) -> Iterator[Callable[[Outcome], None]]:
-    """A function that prints what became of each of ``total`` files; failures are named at the end."""
-    failures = []
+def reporting(
+    total: int, refused: Sequence[str] = (), out: Callable[[str], None] | None = None
+) -> Iterator[Callable[[Outcome], None]]:
+    """A function that prints what became of each of ``total`` files; failures are named at the end.
+
+    Args:
+        refused: sentences on what was not begun, which are failures as well.
+        out: prints the lines of success, on stdout if not given.
+    """
+    failures: list[str] = []
     try:
         with _progress(total) as advance:
 
@@ -39,18 +46,18 @@ def reporting(total: int) -> Iterator[Callable[[Outcome], None]]:
                 for note in outcome.notes:
                     tell(f"note: {outcome.source}: {note}")
                 if outcome.error is None:
-                    say(outcome.line)
+                    (out or say)(outcome.line)
                 else:
                     failures.append(outcome.error)
                 advance()
 
             yield report
     finally:
-        for failure in failures:
+        for failure in (*refused, *failures):
             complain(failure)
         if failures and total > 1:
             complain(f"{len(failures)} of {total} files failed")
-    if failures:
+    if failures or refused:
         raise typer.Exit(1)
 
 
@@ -70,11 +77,15 @@ class Batch(NamedTuple):
     manifest: Path | None
 
 
-def carry_out(jobs: Sequence[Job], work: Work, model: str | None, batch: Batch) -> None:
+def carry_out(plan: Plan, work: Work, model: str | None, batch: Batch) -> None:
     """Do all jobs, or with ``resume`` those whose output is missing, and print what becomes of them."""
+    jobs = plan.jobs
+    piped = [job for job in jobs if job.target == STANDARD]
+    if batch.manifest and piped:
+        raise typer.BadParameter("--manifest lists files, and standard output is none")
     if batch.resume and batch.overwrite:
         raise typer.BadParameter("--resume and --overwrite exclude each other")
-    done = {job for job in jobs if batch.resume and os.path.exists(job.target)}
+    done = {job for job in jobs if batch.resume and os.path.exists(job.target) and job not in piped}
     todo = [job for job in jobs if job not in done]
     if batch.resume:
         remove_stale({job.target.parent for job in jobs})
@@ -85,7 +96,7 @@ def carry_out(jobs: Sequence[Job], work: Work, model: str | None, batch: Batch) 
         from diptych.manifest import Manifest
 
         manifest = Manifest(batch.manifest, work.dip, todo, sorted(done), batch.resume, batch.overwrite)
-    with reporting(len(todo)) as report, manifest or nullcontext():
+    with reporting(len(todo), plan.refused, tell if piped else say) as report, manifest or nullcontext():
 
         def listed(outcome: Outcome) -> None:
             if manifest:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import glob
 import os
 import secrets
+import sys
 import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -15,6 +17,9 @@ from diptych.errors import DiptychError
 
 STALE_AFTER = 3600
 """Seconds without a write after which a temporary file belongs to nobody."""
+
+STANDARD = Path("-")
+"""Standard input as a source, standard output as a target. A file of this name is ``./-`` to the commands."""
 
 _PART = ".diptych-{}.part"
 
@@ -26,13 +31,39 @@ class Job(NamedTuple):
     target: Path
 
 
+class Plan(NamedTuple):
+    """What is to be done, before any of it is.
+
+    Attributes:
+        jobs: that can be done.
+        refused: why others cannot, a sentence for each.
+        left_out: files in folders that are not read, by their suffix.
+    """
+
+    jobs: list[Job]
+    refused: list[str]
+    left_out: list[Path]
+
+
+class Below(NamedTuple):
+    """What is in a folder and its subfolders, sorted.
+
+    Attributes:
+        files: with the suffixes asked for.
+        others: with other suffixes; links to folders that are searched by their own names among them.
+    """
+
+    files: list[Path]
+    others: list[Path]
+
+
 def find_files(inputs: Sequence[str], reads: Collection[str]) -> list[Path]:
-    """The files to read of :func:`plan_jobs`, each once.
+    """The files to read of :func:`plan_jobs`, each name once.
 
     Raises:
         DiptychError: if there is nothing to read.
     """
-    return [each.source for each in _found(inputs, reads)]
+    return [each.source for each in _found(inputs, reads)[0]]
 
 
 class _Found(NamedTuple):
@@ -42,56 +73,84 @@ class _Found(NamedTuple):
 
 def plan_jobs(
     inputs: Sequence[str], output: str | None, reads: Collection[str], writes: str, overwrite: bool = False
-) -> list[Job]:
+) -> Plan:
     """Turn what a user named into the files to read and to write, before any work starts.
 
+    A job that cannot be done, because its output has the name of another one's or of an input, or exists, is
+    refused by itself.
+
     Args:
-        inputs: files, folders (searched with their subfolders, without hidden files) and glob patterns. A
-            file that does not exist stays in the list, so that reading it fails with its own message.
+        inputs: files, folders (searched with their subfolders, without hidden files) and glob patterns; or ``-``
+            alone, standard input. A file that does not exist stays in the list, so that reading it fails with its
+            own message.
         output: None writes beside each input. A folder (one that exists, or ends in a slash, or stands for
-            several inputs) receives the files under the names of the inputs; anything else is the one file to
+            several inputs) receives the files under the names of the inputs, with their folders below the one named
+            or below the part of a pattern that is fixed; ``-`` is standard output; anything else is the one file to
             write.
         reads: lower-case suffixes taken from a folder, such as ``{".jpg"}``.
         writes: suffix of the written files, such as ``".dip"``.
         overwrite: whether existing files may be replaced.
 
     Raises:
-        DiptychError: if there is nothing to read, two files would get the same name, an input would be
-            replaced, or a file exists that may not be replaced.
+        DiptychError: if there is nothing to read, or several files would go into one.
     """
-    found = _found(inputs, reads)
-    several = len(found) > 1 or found[0].source != Path(inputs[0])
+    found, left_out = _found(inputs, reads)
+    several = len(found) > 1 or found[0].name != Path(Path(inputs[0]).name)
     jobs = [Job(each.source, _target(each, output, several, writes)) for each in found]
-    _refuse_clashes(jobs)
-    for job in jobs:
-        refuse_existing(job.target, overwrite)
-    return jobs
+    jobs, refused = _without_clashes(jobs)
+    free = [job for job in jobs if overwrite or not os.path.lexists(job.target) or job.target == STANDARD]
+    taken = [job.target for job in jobs if job not in free]
+    if len(taken) > 1:
+        refused.append(
+            f"{len(taken):,} files such as {taken[0]} exist already; use --overwrite to replace them, or --resume"
+        )
+    elif taken:
+        refused.append(f"{taken[0]} exists already; use --overwrite to replace it")
+    return Plan(free, refused, left_out)
 
 
 def files_below(folder: Path, reads: Collection[str]) -> list[Path]:
-    """The files with these lower-case suffixes in a folder and its subfolders, sorted, without hidden ones.
+    """The files of :func:`below`."""
+    return below(folder, reads).files
 
-    Links to folders are followed; a folder that can be reached in several ways is visited once. A link that
-    leads nowhere counts as a file, so that reading it fails with its own message.
+
+def below(folder: Path, reads: Collection[str]) -> Below:
+    """What is in a folder and its subfolders, hidden ones left out.
+
+    Names are what counts: two links to one file are two files. Links to folders are followed, but for those to a
+    folder that is searched by its own name. A link that leads nowhere counts as a file, so that reading it fails
+    with its own message.
+
+    Args:
+        reads: lower-case suffixes.
     """
     found: list[Path] = []
-    visited = {os.path.realpath(folder)}
+    others: list[Path] = []
+    root = os.path.realpath(folder)
+    within = {str(folder): frozenset({root})}  # by folder: where it and those above it really are
     for place, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = _unvisited(place, folders, visited)
+        chain = within.pop(place)
+        shown = [(name, os.path.join(place, name)) for name in folders if not name.startswith(".")]
+        real = {path: os.path.realpath(path) for _, path in shown}
+        folders[:] = [name for name, path in shown if not _searched_anyway(path, real[path], root, chain)]
+        within |= {path: chain | {real[path]} for name, path in shown if name in folders}
+        others += [Path(path) for name, path in shown if name not in folders and real[path] not in chain]
         for path in (Path(place, name) for name in names if not name.startswith(".")):
             if path.suffix.lower() in reads and (path.is_file() or path.is_symlink()):
                 found.append(path)
-    return sorted(found)
+            elif path.is_file():
+                others.append(path)
+    return Below(sorted(found), sorted(others))
 
 
 def read_bytes(path: Path) -> bytes:
-    """The whole content of a file.
+    """The whole content of a file, or of standard input.
 
     Raises:
         DiptychError: if it cannot be read.
     """
     try:
-        return path.read_bytes()
+        return sys.stdin.buffer.read() if path == STANDARD else path.read_bytes()
     except (OSError, ValueError) as error:
         raise DiptychError(f"cannot read {path}: {reason(error)}") from None
 
@@ -106,11 +165,17 @@ def write_bytes(data: bytes, path: Path, overwrite: bool = False) -> None:
 def replacing(path: Path, overwrite: bool = False) -> Iterator[BinaryIO]:
     """Open a temporary file beside ``path`` that takes its place when the block succeeds.
 
-    When the block fails, or is interrupted, the temporary file is removed and ``path`` stays as it was.
+    When the block fails, or is interrupted, the temporary file is removed and ``path`` stays as it was. What goes
+    to standard output is held back until it is complete.
 
     Raises:
         DiptychError: if ``path`` exists and may not be replaced, or cannot be written.
     """
+    if path == STANDARD:
+        held = BytesIO()
+        yield held
+        _to_standard_output(held.getbuffer())
+        return
     refuse_existing(path, overwrite)
     real = Path(os.path.realpath(path))
     part = real.with_name(_PART.format(secrets.token_hex(6)))
@@ -155,10 +220,11 @@ def refuse_existing(path: Path, overwrite: bool) -> None:
     Raises:
         DiptychError: if it is not.
     """
-    if not os.path.exists(path):
+    if path == STANDARD or not os.path.exists(path):
         return
     if not os.path.isfile(path):
-        raise DiptychError(f"cannot write {path}: it is {'a folder' if os.path.isdir(path) else 'a device'}")
+        kind = "a folder" if os.path.isdir(path) else "a device (standard output is -)"
+        raise DiptychError(f"cannot write {path}: it is {kind}")
     if not overwrite:
         raise DiptychError(f"{path} exists already; use --overwrite to replace it")
 
@@ -169,59 +235,103 @@ def reason(error: Exception) -> str:
     return text[:1].lower() + text[1:] if text else type(error).__name__
 
 
-def _found(inputs: Sequence[str], reads: Collection[str]) -> list[_Found]:
+def _to_standard_output(data: memoryview) -> None:
+    if sys.stdout.isatty():
+        raise DiptychError("cannot write -: standard output is a terminal; send it to a file or a program")
+    try:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+    except OSError as error:
+        raise DiptychError(f"cannot write -: {reason(error)}") from None
+
+
+def _found(inputs: Sequence[str], reads: Collection[str]) -> tuple[list[_Found], list[Path]]:
+    """Files to read, each name once, and others in the folders that were named."""
     if "" in inputs:
         raise DiptychError("one of the names of files to read is empty")
+    if "-" in inputs and len(inputs) > 1:
+        raise DiptychError("- is standard input and stands alone; a file of this name is ./-")
     found: dict[str, _Found] = {}
-    for each in _named(inputs, reads):
-        found.setdefault(os.path.realpath(each.source), each)
+    left_out: list[Path] = []
+    for each in _named(inputs, reads, left_out):
+        found.setdefault(os.path.abspath(each.source), each)
     if not found:
-        raise DiptychError(f"nothing to read in {', '.join(inputs)}")
-    return list(found.values())
+        others = f" but {len(left_out)} files of other kinds, such as {left_out[0].name}" if left_out else ""
+        raise DiptychError(f"nothing to read in {', '.join(inputs)}{others}")
+    return list(found.values()), left_out
 
 
-def _named(inputs: Iterable[str], reads: Collection[str]) -> Iterator[_Found]:
+def _named(inputs: Iterable[str], reads: Collection[str], left_out: list[Path]) -> Iterator[_Found]:
     for text in inputs:
-        path = Path(text)
+        path = _path(text)
         if os.path.isdir(path):
-            for source in files_below(path, reads):
+            files, others = below(path, reads)
+            left_out += others
+            for source in files:
                 yield _Found(source, source.relative_to(path))
         elif glob.has_magic(text) and not os.path.exists(path):
+            fixed = _fixed(path)
             for match in map(Path, sorted(glob.glob(text, recursive=True))):
                 if match.is_file():
-                    yield _Found(match, Path(match.name))
+                    yield _Found(match, match.relative_to(fixed))
         else:
             yield _Found(path, Path(path.name))
 
 
-def _unvisited(place: str, folders: Sequence[str], visited: set[str]) -> list[str]:
-    """Those of ``folders`` in ``place`` that are to be searched, real ones before links; they become visited."""
-    kept = []
-    for name in sorted(folders, key=lambda name: (os.path.islink(os.path.join(place, name)), name)):
-        real = os.path.realpath(os.path.join(place, name))
-        if not name.startswith(".") and real not in visited:
-            visited.add(real)
-            kept.append(name)
-    return kept
+def _path(text: str) -> Path:
+    """What a user named; a file called ``-`` keeps its folder, so that it is not taken for a standard stream."""
+    return Path(os.path.abspath(text)) if text != "-" and Path(text) == STANDARD else Path(text)
+
+
+def _fixed(pattern: Path) -> Path:
+    """The folder down to which a glob pattern has no wildcard."""
+    parts = pattern.parent.parts
+    count = next((k for k, part in enumerate(parts) if glob.has_magic(part)), len(parts))
+    return Path(*parts[:count])
+
+
+def _searched_anyway(folder: str, real: str, root: str, chain: Collection[str]) -> bool:
+    """Whether a folder leads in a circle, or is a link to what is searched below ``root`` by its own name."""
+    if real in chain:
+        return True
+    from_root = Path(os.path.relpath(real, root)).parts
+    return os.path.islink(folder) and not any(part.startswith(".") for part in from_root)  # hidden, or outside: ..
 
 
 def _target(found: _Found, output: str | None, several: bool, writes: str) -> Path:
+    if output in ("-", "/dev/stdout") or (output is None and found.source == STANDARD):
+        if several:
+            raise DiptychError("several files cannot go to standard output; name a folder with -o")
+        return STANDARD
+    if found.source == STANDARD:
+        found = _Found(STANDARD, Path("stdin"))
     if output is None:
         return found.source.with_suffix(writes)
     if not several and not os.path.isdir(output) and not output.endswith(("/", os.sep)):
-        return Path(output)
+        return _path(output)
     if os.path.isfile(output):
         raise DiptychError(f"cannot write into {output}: it is not a folder")
     return Path(output) / found.name.with_suffix(writes)
 
 
-def _refuse_clashes(jobs: Sequence[Job]) -> None:
-    sources = {os.path.realpath(job.source) for job in jobs}
-    writers: dict[str, Path] = {}
+def _without_clashes(jobs: Sequence[Job]) -> tuple[list[Job], list[str]]:
+    """Jobs whose outputs are their own, and why the others are not done."""
+    sources = {os.path.realpath(job.source) for job in jobs if job.source != STANDARD}
+    by_target: dict[str, list[Job]] = {}
     for job in jobs:
-        real = os.path.realpath(job.target)
+        by_target.setdefault(os.path.realpath(job.target) if job.target != STANDARD else "", []).append(job)
+    kept, refused = [], []
+    for real, found in by_target.items():
+        target = found[0].target
         if real in sources:
-            raise DiptychError(f"{job.target} is to be read and written at once; choose another name with -o")
-        if real in writers:
-            raise DiptychError(f"both {writers[real]} and {job.source} would become {job.target}")
-        writers[real] = job.source
+            refused.append(f"{target} is to be read and written at once; choose another name with -o")
+        elif len(found) > 1:
+            names = " and ".join(str(job.source) for job in found)
+            refused.append(
+                f"{'both ' if len(found) == 2 else ''}{names} would become {target}; name a folder above them, "
+                "or one at a time with a name of its own (-o)"
+            )
+        else:
+            kept += found
+    return kept, refused

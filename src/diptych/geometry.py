@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from operator import index
 from typing import NamedTuple
 
 from diptych.architecture import STRIDE
@@ -68,9 +69,12 @@ def region_of(region: tuple[int, int, int, int], header: Header) -> Area:
     """The pixels of a region given as x, y, width, height.
 
     Raises:
-        DiptychError: if it is empty or reaches beyond the picture.
+        DiptychError: if it is empty or reaches beyond the picture, or is not made of whole numbers.
     """
-    x, y, width, height = region
+    try:
+        x, y, width, height = map(index, region)
+    except (TypeError, ValueError):
+        raise DiptychError(f"a region is x, y, width, height in whole pixels, not {region}") from None
     if min(x, y) < 0 or min(width, height) < 1 or x + width > header.width or y + height > header.height:
         raise DiptychError(
             f"the region {x},{y},{width},{height} is not inside the picture of {header.width} x {header.height}"

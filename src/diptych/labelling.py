@@ -23,8 +23,9 @@ from torch import Tensor
 from diptych.data.cocofile import LabelWriter, annotation
 from diptych.data.store import in_parallel
 from diptych.errors import DiptychError, ModelError, PictureError
-from diptych.files import files_below, make_folder, read_bytes, reason, refuse_existing
-from diptych.images import READS, read_stored
+from diptych.files import below, make_folder, read_bytes, reason, refuse_existing
+from diptych.formats import READS, left_out
+from diptych.images import read_stored
 from diptych.tasks import Task, load_task
 
 SIDE = 2048
@@ -68,12 +69,14 @@ def label(folder: Path, task: Path, output: Path, min_score: float = 0.5, overwr
             file cannot be written.
     """
     refuse_existing(output, overwrite)
-    paths = {path.relative_to(folder).as_posix(): path for path in files_below(folder, READS)}
+    found = below(folder, READS)
+    unread = left_out(found.others)
+    paths = {path.relative_to(folder).as_posix(): path for path in found.files}
     if not paths:
-        raise DiptychError(f"there are no photos in {folder}")
+        raise DiptychError("; ".join([f"there are no photos in {folder}", *unread.pictures]))
     machine = _Machine(task, min_score)
     made_by = {"task": task.name, "sha256": hashlib.sha256(read_bytes(task)).hexdigest(), "min_score": min_score}
-    problems = []
+    problems = [*unread.pictures, *unread.others]
     make_folder(output.parent)
     part = output.with_name(f".diptych-{output.name}.part")
     with _Notes(part, made_by | {"folder": str(folder.resolve())}) as notes:
@@ -85,7 +88,7 @@ def label(folder: Path, task: Path, output: Path, min_score: float = 0.5, overwr
             else:
                 notes.add(name, view.size, machine.look(view))
     if not notes.found:
-        raise DiptychError(f"none of the photos in {folder} can be read: {problems[0]}")
+        raise DiptychError(f"none of the photos in {folder} can be read: {problems[-1]}")
     writer = LabelWriter(machine.classes, {"description": "labels by a machine", **made_by})
     for name in paths:
         if name in notes.found:

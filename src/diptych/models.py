@@ -8,7 +8,6 @@ own, in float16, and names the entropy path it belongs to. The networks are buil
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,6 +21,7 @@ from diptych.architecture import Shapes, Widths, float_shapes, integer_shapes
 from diptych.codecs import CODEC_FORMAT, VIEW_FORMAT, id_of
 from diptych.entropy import EntropyModel, count_passes
 from diptych.errors import ModelError
+from diptych.files import make_folder, write_bytes
 
 HALF = ("g_a.", "g_s.", "h_a.")
 """Networks, by the start of their tensors' names, that are kept in float16."""
@@ -105,12 +105,14 @@ def load_view(path: Path, codec: FrozenCodec) -> Arrays:
 
 
 def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]) -> None:
-    """Write a safetensors file atomically."""
+    """Write a safetensors file, completely or not at all; one that is there is replaced.
+
+    Raises:
+        DiptychError: if that is impossible.
+    """
     data = save({name: np.ascontiguousarray(array) for name, array in arrays.items()}, dict(metadata))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_bytes(data)
-    os.replace(partial, path)
+    make_folder(path.parent)
+    write_bytes(data, path, overwrite=True)
 
 
 def read_arrays(path: Path, expected: str) -> tuple[Arrays, dict[str, str]]:

@@ -20,7 +20,7 @@ from PIL import Image, ImageFile
 
 import diptych
 from diptych.bitstream import read_header, unpack
-from diptych.bitstream.container import MAGIC
+from diptych.bitstream.container import MAGIC, MEDIA_TYPE
 from diptych.errors import DiptychError
 
 if TYPE_CHECKING:
@@ -130,4 +130,4 @@ def _save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
 Image.register_open(FORMAT, DipImageFile, _accept)
 Image.register_save(FORMAT, _save)
 Image.register_extension(FORMAT, ".dip")
-Image.register_mime(FORMAT, "image/x-diptych")
+Image.register_mime(FORMAT, MEDIA_TYPE)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,7 +13,7 @@ import typer
 
 from diptych.console import each, say
 from diptych.errors import DiptychError
-from diptych.files import Job, find_files, make_folder, plan_jobs
+from diptych.files import STANDARD, Job, find_files, make_folder, plan_jobs
 
 if TYPE_CHECKING:
     from diptych.codecs import Known
@@ -51,7 +51,7 @@ def grid(
         raise typer.BadParameter(f"a stride is 2, 4, 8 or 16, not {stride}")
     maps: dict[Path, Path] = {}
     if heat is not None:
-        maps = {job.source: job.target for job in plan_jobs(photos, heat, READS, ".grid.png", overwrite)}
+        maps = _maps(photos, heat, READS, ".grid.png", overwrite)
         for target in maps.values():
             picture_format(target)
     strides = STRIDES if stride is None else (stride,)
@@ -132,12 +132,21 @@ def plan_maps(files: list[str], output: str, jobs: Sequence[Job], overwrite: boo
     from diptych.images import picture_format
 
     pictures = {os.path.realpath(job.target) for job in jobs}
-    maps = {job.source: job.target for job in plan_jobs(files, output, {".dip"}, ".map.png", overwrite)}
+    maps = _maps(files, output, {".dip"}, ".map.png", overwrite)
     for target in maps.values():
         picture_format(target)
         if os.path.realpath(target) in pictures:
             raise DiptychError(f"{target} would be a picture and its map at once; choose another name for --map")
     return maps
+
+
+def _maps(inputs: list[str], output: str, reads: Collection[str], suffix: str, overwrite: bool) -> dict[Path, Path]:
+    plan = plan_jobs(inputs, output, reads, suffix, overwrite)
+    if plan.refused:
+        raise DiptychError(plan.refused[0])
+    if any(job.target == STANDARD for job in plan.jobs):
+        raise DiptychError("a map cannot go to standard output; name a file for --map")
+    return {job.source: job.target for job in plan.jobs}
 
 
 def invention_facts() -> Callable[[bytes], Mapping[str, Any]]:

@@ -21,7 +21,7 @@ def dial(view: str | float) -> float:
     """
     try:
         position = _NAMES[view] if view in _NAMES else float(view)
-    except ValueError:
+    except (TypeError, ValueError):
         raise DiptychError(f"there is no view '{view}': use machine, human or a number from 0 to 1") from None
     if not 0 <= position <= 1:
         raise DiptychError(f"the view {position:g} is outside 0 (machine) to 1 (human)")

@@ -78,7 +78,7 @@ def test_photos_without_instances_stay(tmp_path: Path) -> None:
         (rectangle(4, 3, 10, 6, id=9, bbox=[4, 3]), "9 .*bbox"),
         (rectangle(4, 3, 10, 6, id=9, bbox=None), "9 .*bbox"),
         (rectangle(4, 3, 10, 6, id=9, iscrowd="many"), "9 .*iscrowd"),
-        (rectangle(4, 3, 10, 6, id=9, segmentation=[[]]), "9 .*three points"),
+        (rectangle(4, 3, 10, 6, id=9, segmentation=[[4, 3, 14, 3]]), "9 .*three points"),
         (rectangle(4, 3, 10, 6, id=9, segmentation=[4, 3, 14, 3, 14, 9]), "9 .*neither polygons"),
         (rectangle(4, 3, 10, 6, id=9, segmentation={"size": [20, 30]}), "9 .*neither polygons"),
         (rectangle(4, 3, 10, 6, id=9, segmentation=[[40, 3, 50, 3, 50, 9, 40, 9]]), "9 .*empty"),
@@ -305,3 +305,23 @@ def test_a_dataset_can_be_sent_to_another_process(tmp_path: Path) -> None:
     copy = pickle.loads(sent)
     assert np.array_equal(copy.photo(0), PHOTO)
     assert copy.labels(0) == [1]
+
+
+@pytest.mark.parametrize("nothing", [[[]], [[], []], [], None])
+def test_empty_polygons_are_no_mask(tmp_path: Path, nothing: object) -> None:
+    data = read(tmp_path, [rectangle(4, 3, 10, 6, segmentation=nothing)])
+    assert data.problems == []
+    assert "1 of them boxes without a mask" in data.summary()
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [[], [4, 3], [4, 3, 14, 3], [1, 2, 3, 4, 5, 6, 7], [0, 0, 1e9, 0, 1e9, 1e9], [0, 0, 1, 1, 2, float("nan")]],
+)
+def test_a_bad_polygon_costs_itself_alone(tmp_path: Path, bad: list[float]) -> None:
+    good = [4, 3, 14, 3, 14, 9, 4, 9]
+    data = read(tmp_path, [rectangle(4, 3, 10, 6, id=9, segmentation=[bad, good])])
+    assert data.labels(0) == [1]
+    assert data.instances(0)[2].sum() == 60
+    assert len(data.problems) == 1
+    assert data.problems[0].startswith("A polygon of annotation 9 of 1.png was left out: ")

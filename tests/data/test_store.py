@@ -108,7 +108,7 @@ def test_results_of_many_threads_are_in_order(count: int) -> None:
     assert list(in_parallel(lambda k: k * k, range(count), "squaring")) == [k * k for k in range(count)]
 
 
-class Crops(Dataset[torch.Tensor]):
+class Samples(Dataset[torch.Tensor]):
     def __init__(self, photos: Photos) -> None:
         self.photos = photos
 
@@ -116,11 +116,13 @@ class Crops(Dataset[torch.Tensor]):
         return 6
 
     def __getitem__(self, step: int) -> torch.Tensor:
-        return self.photos.crops(3, step, 2, 16)
+        return torch.from_numpy(
+            self.photos.sample(step % len(self.photos), np.random.default_rng(step)).photo.copy()
+        )
 
 
 @pytest.mark.parametrize("start", sorted({"fork", "spawn"} & set(get_all_start_methods())))
-def test_worker_processes_make_the_same_crops(files: list[PhotoFile], start: str) -> None:
+def test_worker_processes_see_the_same_photos(files: list[PhotoFile], start: str) -> None:
     photos = Photos(files[0].path.parent, memory=4 * BYTES)
-    made = DataLoader(Crops(photos), batch_size=None, num_workers=2, multiprocessing_context=start)
-    assert all(torch.equal(crop, photos.crops(3, step, 2, 16)) for step, crop in enumerate(made))
+    made = DataLoader(Samples(photos), batch_size=None, num_workers=2, multiprocessing_context=start)
+    assert all(torch.equal(photo, Samples(photos)[step]) for step, photo in enumerate(made))

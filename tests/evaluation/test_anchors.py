@@ -17,7 +17,7 @@ from .pictures import textured
 
 PHOTO = textured(72, 50)
 NAMES = pytest.mark.parametrize("name", ANCHORS)
-FORMATS = {"heic": "HEIF"}
+FORMATS = {"avif-default": "AVIF", "heic": "HEIF"}
 
 
 def at(name: str, share: float) -> int:

@@ -1,5 +1,6 @@
 """Work that goes wrong, for worker processes to import."""
 
+import errno
 import os
 import signal
 import time
@@ -19,3 +20,7 @@ def die(setup: Setup) -> Facts:
 
 def want_memory(setup: Setup) -> Facts:
     raise MemoryError
+
+
+def fill_the_disk(setup: Setup, *_: object) -> Facts:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

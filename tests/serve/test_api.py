@@ -1,6 +1,8 @@
 """The HTTP API with a real codec in a real worker process: what it makes, and how it says no."""
 
+import errno
 import json
+import os
 import tempfile
 from binascii import crc_hqx
 from collections.abc import Iterator
@@ -12,11 +14,14 @@ import numpy as np
 import pytest
 from PIL import Image
 from starlette.testclient import TestClient
+from typer.testing import CliRunner
 
 from diptych.bitstream import read_header, unpack
+from diptych.cli import app
 from diptych.codec import Codec
 from diptych.serve import work
 from diptych.serve.app import create_app
+from diptych.serve.folder import Folder
 from diptych.serve.limits import Limits, Refusal
 from diptych.serve.pool import Pool
 from samples import picture
@@ -289,3 +294,80 @@ def test_work_that_fails_takes_neither_server_nor_queue_with_it(
         assert await pool.run(misdeeds.sleep, 0) == {}
 
     anyio.run(check)
+
+
+@pytest.mark.parametrize("route", ["decode", "map", "detect?view=auto", "detect?view=machine"])
+def test_what_encode_answers_with_can_be_sent_back(client: TestClient, dip: bytes, route: str) -> None:
+    answer = client.post(f"/{route}", content=dip, headers={"Content-Type": "application/x-dip"})
+    assert answer.status_code == 200, answer.text
+
+
+def test_pillow_and_the_server_call_the_type_alike() -> None:
+    import diptych.pillow
+
+    assert Image.MIME[diptych.pillow.FORMAT] == "application/x-dip"
+
+
+def test_odd_names_cost_themselves_alone(pool: Pool, tmp_path: Path, jpeg: bytes) -> None:
+    (tmp_path / "b.jpg").write_bytes(jpeg)
+    (tmp_path / "two\nlines.jpg").write_bytes(jpeg)
+    (tmp_path / "100%.jpg").write_bytes(jpeg)
+    (tmp_path / "raw.nef").write_bytes(jpeg)
+    with open(os.fsencode(tmp_path) + b"/caf\xe9.jpg", "wb") as file:
+        file.write(jpeg)
+    with TestClient(create_app(pool, Folder(tmp_path)), ADDRESS, raise_server_exceptions=False) as client:
+        listing = client.get("/folder").json()
+        assert [row["name"] for row in listing["files"]] == ["100%.jpg", "b.jpg", "two\nlines.jpg"]
+        assert listing["left_out"] == 2
+        assert len(listing["why"]) == 2
+        assert "raw.nef (NEF is a camera raw file" in listing["why"][0]
+        for name in ("two%0Alines.jpg", "100%25.jpg"):
+            assert client.get(f"/folder/{name}").content == jpeg
+            assert client.get(f"/thumbnail/{name}").status_code == 200
+        assert client.get("/folder/caf%E9.jpg").status_code == 404
+
+
+def test_a_proxy_is_answered_under_its_names(pool: Pool, jpeg: bytes) -> None:
+    proxied = create_app(pool, names=["codec.example.com", "other.example.com:8443"])
+    with TestClient(proxied, ADDRESS, raise_server_exceptions=False) as client:
+
+        def status(**headers: str) -> int:
+            return client.post("/original", content=jpeg, headers=headers).status_code
+
+        assert status(Host="codec.example.com") == 200
+        assert status(Host="CODEC.example.com:443", Origin="https://codec.example.com") == 200
+        assert status(Origin="https://codec.example.com") == 200
+        assert status(Host="other.example.com:8443", Origin="https://other.example.com:8443") == 200
+        assert status(Host="other.example.com") == 403
+        assert status(Host="evil.example.com") == 403
+        assert status(Origin="https://evil.example.com") == 403
+        assert status(Host="codec.example.com", Origin="https://evil.example.com") == 403
+
+
+@pytest.mark.parametrize("where", ["upload", "answer"])
+def test_a_full_disk_is_told(client: TestClient, jpeg: bytes, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
+    """Sockets, files and workers are real; the disk alone is said to be full, by its own error."""
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    async def no_place(*_: object) -> None:
+        raise full
+
+    if where == "upload":
+        monkeypatch.setattr(anyio, "open_file", no_place)
+    else:
+        monkeypatch.setattr(work, "encode", misdeeds.fill_the_disk)
+    answer = client.post("/encode", content=jpeg)
+    refused(answer, 507, "the server cannot store the file: no space left on device")
+    monkeypatch.undo()
+    assert client.post("/encode", content=jpeg).status_code == 200
+
+
+@pytest.mark.parametrize("name", ["https://codec.example.com", "a b", "", "codec.example.com/x"])
+def test_impossible_names_are_refused(name: str) -> None:
+    result = CliRunner().invoke(app, ["serve", "--name", name])
+    assert result.exit_code == 2
+
+
+@pytest.mark.parametrize("limit", ["nan", "inf", "1e999"])
+def test_impossible_time_limits_are_refused(limit: str) -> None:
+    assert CliRunner().invoke(app, ["serve", "--time-limit", limit]).exit_code == 2

@@ -315,3 +315,34 @@ def test_a_graph_for_one_size_computes_the_same_without_looking_at_shapes() -> N
     assert all(torch.equal(results[0][name], results[1][name]) for name in task.net.names)
     assert torch.equal(*gradients)
     assert not [node for node in sized.graph.nodes if "size" in str(node.target)]
+
+
+@pytest.mark.parametrize("opset", [13, 17, 18, 19, 20, 21, 22])
+def test_every_opset_up_to_todays(tmp_path: Path, opset: int) -> None:
+    """What exporters write by default, and onnx2torch does not know by itself."""
+    node, kernel = conv("picture", "two", 3, 4, 2)
+    last, other = conv("wide", "map", 4, 1)
+    nodes = [node, helper.make_node("Resize", ["two", "", "scales"], ["wide"], mode="nearest"), last]
+    scales = onnx.numpy_helper.from_array(np.array([1, 1, 2, 2], np.float32), "scales")
+    path = write(tmp_path / "net.onnx", nodes, [kernel, other, scales])
+    proto = onnx.load(path)
+    proto.opset_import[0].version = opset
+    proto.ir_version = min(10, onnx.IR_VERSION)
+    onnx.save(proto, path)
+    machine = load_task(describe(path, input=KEEP, features=["map"]))
+    images = pictures(1, 3, 32, 32).requires_grad_()
+    [found] = machine.features(images).values()
+    assert found.shape == (1, 1, 32, 32)
+    found.sum().backward()
+    assert images.grad is not None
+    assert bool(images.grad.any())
+
+
+def test_a_new_operator_is_refused_with_the_opset_to_export(tmp_path: Path) -> None:
+    node, kernel = conv("picture", "two", 3, 4, 2)
+    path = write(tmp_path / "net.onnx", [node, helper.make_node("Gelu", ["two"], ["map"])], [kernel])
+    proto = onnx.load(path)
+    proto.opset_import[0].version = 20
+    onnx.save(proto, path)
+    with pytest.raises(ModelError, match=r"cannot convert: .*Gelu.* It is of opset 20: export it with opset 17\."):
+        load_task(describe(path, input=KEEP, features=["map"]))

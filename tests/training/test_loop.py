@@ -1,24 +1,26 @@
 """Resuming, averaging and the choice of precision, on a real (small) pixel training."""
 
 import os
+import re
+import resource
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from diptych.errors import ModelError, RecipeError
+from diptych.errors import DiptychError, ModelError, RecipeError
 from diptych.training import run
 from diptych.training.capture import copy_into, on_device, set_rate
-from diptych.training.loop import fastest_precision
 from diptych.training.optim import KernelMuon, muon_and_adamw
 from diptych.training.stage import LoopSettings
 from diptych.training.stages import build
+from diptych.training.trainer import fastest_precision
 
 
 def pixel_recipe(folder: Path, photos: Path, steps: int = 6) -> Path:
@@ -192,3 +194,107 @@ def test_a_rate_in_a_tensor_moves_kernels_as_a_number_does() -> None:
         optimizer.step()
         moved.append(conv.weight.detach())
     assert torch.equal(*moved)
+
+
+def cli(*arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "diptych", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, **options)
+
+
+def only_line(result: subprocess.CompletedProcess[str], code: int = 1) -> str:
+    assert result.returncode == code, result.stderr
+    lines = [line for line in result.stderr.splitlines() if line.startswith("diptych:")]
+    assert "Traceback" not in result.stderr
+    [line] = lines
+    return line
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir() if not path.name.startswith("events.")}
+
+
+def test_weights_are_not_replaced_unless_told(tmp_path: Path, photos: Path) -> None:
+    recipe = pixel_recipe(tmp_path, photos, steps=1)
+    weights = tmp_path / "out/weights.safetensors"
+    weights.parent.mkdir()
+    weights.write_bytes(b"mine")
+    with pytest.raises(DiptychError, match=r"weights.safetensors exists already; use --overwrite"):
+        run("pixel", recipe)
+    assert weights.read_bytes() == b"mine"
+    run("pixel", recipe, overwrite=True)
+    assert len(weights.read_bytes()) > 1000
+    run("pixel", recipe, overwrite=True)  # now there is a checkpoint as well
+
+
+@pytest.mark.parametrize("content", [b"", b"text", b"half"])
+def test_a_damaged_checkpoint_is_named(tmp_path: Path, photos: Path, content: bytes) -> None:
+    recipe = pixel_recipe(tmp_path, photos, steps=1)
+    run("pixel", recipe)
+    checkpoint = tmp_path / "out/checkpoint.pt"
+    whole = checkpoint.read_bytes()
+    checkpoint.write_bytes(whole[: len(whole) // 2] if content == b"half" else content)
+    with pytest.raises(ModelError, match=r"checkpoint.pt is damaged"):
+        run("pixel", recipe, resume=True)
+
+
+def test_a_checkpoint_that_is_a_folder_is_named(tmp_path: Path, photos: Path) -> None:
+    (tmp_path / "out/checkpoint.pt").mkdir(parents=True)
+    with pytest.raises(ModelError, match=r"cannot read .*checkpoint.pt: is a directory"):
+        run("pixel", pixel_recipe(tmp_path, photos), resume=True)
+
+
+def test_a_folder_whose_name_is_taken(tmp_path: Path, photos: Path) -> None:
+    (tmp_path / "out").write_bytes(b"a file")
+    with pytest.raises(DiptychError, match="cannot create the folder"):
+        run("pixel", pixel_recipe(tmp_path, photos))
+
+
+def test_full_disk(tmp_path: Path, photos: Path) -> None:
+    """A limit on the size of files stands for a disk: half of a checkpoint fits."""
+    recipe = pixel_recipe(tmp_path, photos, steps=2)
+    run("pixel", recipe)
+    before = (tmp_path / "out/checkpoint.pt").read_bytes()
+
+    def limit() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) // 2, len(before) // 2))
+
+    for arguments in (["--resume", "loop.steps=4"], [f"loop.out={tmp_path / 'new'}"]):
+        line = only_line(cli("train", "pixel", recipe, *arguments, preexec_fn=limit))
+        assert re.search(r"error: cannot write .*/(checkpoint.pt|weights.safetensors): file too large$", line)
+    assert (tmp_path / "out/checkpoint.pt").read_bytes() == before
+    assert names(tmp_path / "out") == {"checkpoint.pt", "weights.safetensors"}
+    assert names(tmp_path / "new") <= {"weights.safetensors"}
+
+
+def test_interrupt_saves_a_checkpoint(tmp_path: Path, photos: Path) -> None:
+    recipe = pixel_recipe(tmp_path, photos, steps=1000)
+    command = [sys.executable, "-m", "diptych", "train", "pixel", str(recipe), "loop.checkpoint_minutes=60"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if "step 3 " in line:
+                process.send_signal(signal.SIGINT)
+                break
+        rest = process.stdout.read()
+        assert process.wait() == 130
+        assert process.stderr is not None
+        assert "Traceback" not in process.stderr.read()
+    step = int(re.search(r"interrupted after step (\d+): --resume goes on", rest)[1])  # type: ignore[index]
+    assert torch.load(tmp_path / "out/checkpoint.pt")["step"] == step
+    assert names(tmp_path / "out") == {"checkpoint.pt"}
+    run("pixel", recipe, [f"loop.steps={step + 1}"], resume=True)
+    assert torch.load(tmp_path / "out/checkpoint.pt")["step"] == step + 1
+
+
+def test_a_recipe_that_changed_is_said(tmp_path: Path, photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    recipe = pixel_recipe(tmp_path, photos, steps=2)
+    run("pixel", recipe)
+    run("pixel", recipe, resume=True)
+    assert "has changed" not in capsys.readouterr().out
+    run("pixel", recipe, ["loop.steps=3", "loop.lr=0.001"], resume=True)
+    said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("note:")]
+    assert said == [
+        "note: the recipe has changed since the checkpoint: loop.steps was 2, is 3",
+        "note: the recipe has changed since the checkpoint: loop.lr was 0.002, is 0.001",
+    ]

@@ -10,8 +10,8 @@ from safetensors.torch import load_file
 from diptych.errors import ModelError, RecipeError
 from diptych.tasks import load_task
 from diptych.training import run
-from diptych.training.loop import Trainer
 from diptych.training.stages import build
+from diptych.training.trainer import Trainer
 
 
 def task_recipe(folder: Path, photos: Path) -> Path:
@@ -35,7 +35,7 @@ def test_a_trained_machine_works_and_a_resumed_one_equals_it(tmp_path: Path, pho
     assert set(found["labels"].tolist()) <= {1, 2}
 
     recipe = task_recipe(tmp_path / "parts", photos)
-    trainer = Trainer(*build("task", recipe, []))
+    trainer = Trainer(*build("task", recipe, ["loop.log_every=1"]))
     before = {name: p.detach().clone() for name, p in trainer.stage.model.named_parameters()}
     trainer.settings.out.mkdir()
     logged = trainer.advance([trainer.stage.batch(0, 0)])

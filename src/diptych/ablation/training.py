@@ -101,7 +101,9 @@ class TrainedRow:
     def train(self) -> None:
         """Train from the last checkpoint on, or from the start if there is none."""
         recipe = self._recipe.model_copy(update={"loop": self._recipe.loop.model_copy(update={"out": self.folder})})
-        train(self._stage(), recipe.loop, resume=(self.folder / "checkpoint.pt").is_file())
+        resume = (self.folder / "checkpoint.pt").is_file()
+        # overwrite: the folder's name tells that it is this row's
+        train(self._stage(), recipe.loop, resume, overwrite=not resume)
         write_bytes(json.dumps(self.settings, indent=1).encode(), self._mark, overwrite=True)
 
     @property

@@ -34,6 +34,7 @@ from typing import NamedTuple
 from diptych.errors import BitstreamError
 
 MAGIC = b"DIP"
+MEDIA_TYPE = "application/x-dip"
 VERSION = 1
 MAX_SIDE = 2**24 - 1
 """Largest width and height, in pixels."""

@@ -20,12 +20,15 @@ from pycocotools.coco import COCO
 from torch import Tensor
 
 from diptych.data.cocofile import ImageEntry, Instance, LabelFile, check_annotation, read_labels, to_instance
-from diptych.data.report import summary
+from diptych.data.masks import bad_polygons
+from diptych.data.orientation import convention
+from diptych.data.report import SHOWN, summary
 from diptych.data.split import FRACTION, Split, in_split
 from diptych.data.store import MEMORY, PhotoFile, PhotoStore, Sample, in_parallel, read_pixels, wrong_size
 from diptych.errors import PictureError, RecipeError
-from diptych.files import files_below
-from diptych.images import READS, stored_size
+from diptych.files import below
+from diptych.formats import READS, left_out
+from diptych.images import stored_size
 
 IGNORE = -1
 """Label of a crowd region: neither an example of a class nor of the background."""
@@ -34,8 +37,8 @@ IGNORE = -1
 class CocoDataset:
     """Photos and instances of one COCO-format file.
 
-    Labels are in the orientation in which a photo lies in its file, EXIF not applied, unless the size they
-    state tells otherwise (:func:`diptych.data.store.read_pixels`). Instances without a mask get their box as
+    Labels are in the orientation in which a photo lies in its file, EXIF not applied, unless the sizes they
+    state tell otherwise (:mod:`diptych.data.orientation`). Instances without a mask get their box as
     one. Photos that fit into ``memory`` together are decoded, and so checked, at once; of more photos only the
     headers are checked, they are decoded when needed, and another one stands in for one that is broken then.
 
@@ -70,7 +73,9 @@ class CocoDataset:
         self.classes = tuple(category.name for category in content.categories)
         self._listed = {os.path.normpath(entry.file_name) for entry in content.images}
         self._problems: list[str] = []
-        self._load([i for i in content.images if in_split(i.file_name, split, validation)][:limit], memory)
+        chosen = [i for i in content.images if in_split(i.file_name, split, validation)][:limit]
+        self._convention = convention(self._folder, chosen, content.images)
+        self._load(chosen, memory)
         self.ids = [entry.id for entry in self._images]
         self._instances = self._read_instances(content)
 
@@ -87,8 +92,9 @@ class CocoDataset:
         :func:`diptych.data.report.summary`."""
         instances = [i for found in self._instances.values() for i in found]
         crowds, boxed = sum(i.crowd for i in instances), sum(i.boxed for i in instances)
-        below = (path.relative_to(self._folder) for path in files_below(self._folder, READS))
-        unlisted = sum(str(path) not in self._listed for path in below)
+        found = below(self._folder, READS)
+        unlisted = sum(str(path.relative_to(self._folder)) not in self._listed for path in found.files)
+        untold = self._convention.untold
         counts = [
             f"{len(self):,} photos in {self._folder} with {len(instances) - crowds:,} instances",
             f"{len(self.classes)} classes",
@@ -96,7 +102,14 @@ class CocoDataset:
             f"{boxed:,} of them boxes without a mask" if boxed else "",
             f"{unlisted:,} photos there are not in {self._labels.name}" if unlisted else "",
         ]
-        return summary(", ".join(filter(None, counts)), self.problems, file)
+        more = [f"{sentence}." for sentence in left_out(found.others).pictures]
+        if untold:
+            more.append(
+                f"Nothing tells whether the labels of {len(untold):,} photos that EXIF turns are upright: "
+                f"{', '.join(untold[:SHOWN])}{' and others' if len(untold) > SHOWN else ''}. "
+                "They were taken as they lie in their files."
+            )
+        return summary(", ".join(filter(None, counts)), [*more, *self.problems], file)
 
     def name(self, index: int) -> str:
         """File name of photo ``index``."""
@@ -184,7 +197,8 @@ class CocoDataset:
 
     def _load(self, chosen: list[ImageEntry], memory: int) -> None:
         """Check the chosen photos; what remains are ``_images`` and the store of their pixels."""
-        files = [PhotoFile(i.file_name, self._folder / i.file_name, (i.width, i.height)) for i in chosen]
+        upright = self._convention.upright
+        files = [PhotoFile(i.file_name, self._folder / i.file_name, (i.width, i.height), upright) for i in chosen]
         decode = 3 * sum(entry.width * entry.height for entry in chosen) <= memory
         kept = []
         for k, found in enumerate(in_parallel(partial(_inspected, decode=decode), files, "reading photos")):
@@ -221,6 +235,10 @@ class CocoDataset:
                 entry = entries[checked.image_id]
                 instance = to_instance(checked, (entry.width, entry.height), label_of)
                 instances[entry.id].append(instance)
+                for why in bad_polygons(checked.segmentation, (entry.height, entry.width)):
+                    self._problems.append(
+                        f"A polygon of annotation {name} of {entry.file_name} was left out: {why}."
+                    )
             except ValueError as error:
                 place = f" of {entries[image_id].file_name}" if isinstance(image_id, int) else ""
                 self._problems.append(f"Annotation {name}{place} was left out: {error}.")

@@ -12,7 +12,7 @@ import numpy as np
 from pycocotools import mask as rle_masks
 from pydantic import BaseModel, FiniteFloat, PositiveInt, StrictInt, ValidationError
 
-from diptych.data.masks import to_rle
+from diptych.data.masks import is_empty, to_rle
 from diptych.errors import RecipeError
 from diptych.files import reason, write_bytes
 
@@ -116,7 +116,7 @@ def to_instance(annotation: Annotation, size: tuple[int, int], label_of: Mapping
     x0, y0, x1, y1 = max(0.0, x), max(0.0, y), min(float(size[0]), x + width), min(float(size[1]), y + height)
     if not (x1 - x0 >= 1 and y1 - y0 >= 1):
         raise ValueError("its box is empty or outside the photo")
-    boxed = not annotation.segmentation
+    boxed = is_empty(annotation.segmentation)
     outline = [[x0, y0, x1, y0, x1, y1, x0, y1]] if boxed else annotation.segmentation
     rle = to_rle(outline, (size[1], size[0]))
     area, crowd = float(rle_masks.area(rle)), bool(annotation.iscrowd)

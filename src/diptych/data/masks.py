@@ -36,12 +36,36 @@ def _of_runs(segmentation: dict[str, Any], size: tuple[int, int]) -> dict[str, A
 
 
 def _of_polygons(polygons: list[Any], size: tuple[int, int]) -> dict[str, Any]:
-    if not polygons or any(len(p) < 6 or len(p) % 2 for p in polygons):
-        raise ValueError("a polygon needs at least three points")
-    points = np.concatenate([np.asarray(p, dtype=np.float64) for p in polygons])
-    if not (np.abs(points) <= 10 * max(size)).all():
-        raise ValueError("a polygon lies far outside the photo")
-    return rle_masks.merge(rle_masks.frPyObjects(polygons, *size))
+    """Of the polygons that are some; each of the others costs itself alone."""
+    good, problems = _sorted(polygons, size)
+    if not good:
+        raise ValueError(problems[0] if problems else "it has no polygon")
+    return rle_masks.merge(rle_masks.frPyObjects(good, *size))
+
+
+def bad_polygons(segmentation: Any, size: tuple[int, int]) -> list[str]:
+    """Why polygons of an object that has others, too, are left out, a sentence without a full stop each."""
+    return _sorted(segmentation, size)[1] if isinstance(segmentation, list) and any(segmentation) else []
+
+
+def _sorted(polygons: list[Any], size: tuple[int, int]) -> tuple[list[list[float]], list[str]]:
+    good, problems = [], []
+    for polygon in polygons:
+        points = np.asarray(polygon, dtype=np.float64)
+        if points.ndim != 1:
+            raise TypeError
+        if len(points) < 6 or len(points) % 2:
+            problems.append("a polygon needs at least three points")
+        elif not (np.abs(points) <= 10 * max(size)).all():
+            problems.append("a polygon lies far outside the photo")
+        else:
+            good.append(points.tolist())
+    return good, problems
+
+
+def is_empty(segmentation: Any) -> bool:
+    """Whether a segmentation says nothing, so that the box stands for the object."""
+    return not segmentation or (isinstance(segmentation, list) and not any(segmentation))
 
 
 def _runs(text: Any) -> np.ndarray:

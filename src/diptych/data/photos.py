@@ -11,8 +11,8 @@ from diptych.data.report import summary
 from diptych.data.split import Split, in_split
 from diptych.data.store import MEMORY, PhotoFile, PhotoStore, Sample
 from diptych.errors import RecipeError
-from diptych.files import files_below
-from diptych.images import READS
+from diptych.files import below, files_below
+from diptych.formats import READS, left_out
 
 
 class Photos:
@@ -38,7 +38,8 @@ class Photos:
         if not self.paths:
             if split != "all" and files_below(folder, READS):
                 raise RecipeError(f"so few photos under {folder} leave none for '{split}': set split=all")
-            raise RecipeError(f"no photos under {folder}")
+            unread = "; ".join(left_out(below(folder, READS).others).pictures)
+            raise RecipeError(f"no photos under {folder}{f': {unread}' if unread else ''}")
         self._store = PhotoStore([PhotoFile(self._name(path), path) for path in self.paths], memory)
         if all(self.pixels(index) is None for index in range(len(self))):
             raise RecipeError(f"none of the photos under {folder} can be read: {self._store.broken[0]}")
@@ -63,7 +64,9 @@ class Photos:
 
     def summary(self, file: Path | None = None) -> str:
         """How many photos there are, and the first problems; see :func:`diptych.data.report.summary`."""
-        return summary(f"{len(self):,} photos in {self.folder}, without labels", self.problems, file)
+        unread = left_out(below(self.folder, READS).others)
+        more = [f"{sentence}." for sentence in (*unread.pictures, *unread.others)]
+        return summary(f"{len(self):,} photos in {self.folder}, without labels", [*more, *self.problems], file)
 
     def pixels(self, index: int) -> np.ndarray | None:
         """Photo ``index``: uint8 (height, width, 3), shared, or None if it is broken."""

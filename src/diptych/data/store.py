@@ -36,11 +36,13 @@ class PhotoFile(NamedTuple):
         name: what to call it in messages.
         path: of its file.
         size: width and height that its labels state, or None for a photo without labels.
+        upright: its labels are those of the upright photo, where their size does not tell.
     """
 
     name: str
     path: Path
     size: tuple[int, int] | None = None
+    upright: bool = False
 
 
 class Sample(NamedTuple):
@@ -64,7 +66,7 @@ def read_pixels(file: PhotoFile) -> np.ndarray:
 
     A photo without labels is turned upright by its EXIF orientation. One with labels is left as it lies in its
     file, as COCO's own tools read it; only if its labels state the size of the upright photo, and not that of
-    the stored one, it is turned upright.
+    the stored one, or are known to be upright, it is turned.
 
     Raises:
         PictureError: it cannot be read, or has not the size of its labels.
@@ -72,7 +74,8 @@ def read_pixels(file: PhotoFile) -> np.ndarray:
     if file.size is None:
         return np.asarray(read_picture(file.path).image)
     stored = read_stored(file.path)
-    for image in (stored.image, stored.upright()):
+    ways = (stored.image, stored.upright())
+    for image in reversed(ways) if file.upright else ways:
         if image.size == file.size:
             return np.asarray(image)
     raise PictureError(wrong_size(file.path, stored.image.size, file.size))

@@ -37,7 +37,8 @@ class Torch:
 
         @torch.inference_mode()
         def run(x: NDArray[Any], offset: NDArray[np.float32]) -> NDArray[np.float32]:
-            found = graph.apply(_Operations(), constants, self._tensor(x), self._tensor(offset))
+            with torch.autocast(self._device.type, enabled=False):  # whatever the program around has chosen
+                found = graph.apply(_Operations(), constants, self._tensor(x), self._tensor(offset))
             result: NDArray[np.float32] = found.float().cpu().numpy()
             return result
 

@@ -53,6 +53,8 @@ def report(
     from diptych.demo import shipped_machine
     from diptych.report.make import run
 
+    if not 0 <= quality <= 100:  # also if it is no number, which min and max let through
+        raise typer.BadParameter(f"the quality is a number from 0 to 100, not {quality:g}")
     sources = find_files(results, {".json"})
     made = run(sources, photos or [], output, diptych.load(model), shipped_machine(), quality, model, overwrite)
     for note in made.notes:

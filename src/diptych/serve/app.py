@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,11 +14,13 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel, Field
+from starlette.convertors import Convertor, register_url_convertor
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 import diptych
 from diptych import codecs
+from diptych.bitstream.container import MEDIA_TYPE as DIP
 from diptych.serve import work
 from diptych.serve.folder import Folder
 from diptych.serve.guard import LOOPBACK, Guard
@@ -27,7 +29,6 @@ from diptych.serve.pool import Pool
 from diptych.serve.uploads import received, reserved
 
 STATIC = Path(__file__).parent / "static"
-DIP = "application/x-dip"
 FACTS = "Diptych-Facts"
 """Header of an answer that is a file: what is known of it, as JSON."""
 
@@ -41,6 +42,7 @@ _REFUSALS = {
     422: "A parameter is out of range, or the file is damaged or of another kind.",
     429: "The server is busy; Retry-After says for how long.",
     503: "The work took too long or too much memory.",
+    507: "The server's disk is full.",
 }
 
 Quality = Annotated[float, Query(ge=0, le=100, allow_inf_nan=False, description="Higher is larger and better.")]
@@ -49,6 +51,21 @@ View = Annotated[
     Query(max_length=20, description="machine, human, a number between them (0 to 1), or auto: the file's hint."),
 ]
 Kind = Annotated[Literal["png", "jpeg", "webp", "avif"], Query(description="PNG and WebP keep every pixel.")]
+
+
+class _Anything(Convertor[str]):
+    """The rest of a path, line breaks included."""
+
+    regex = r"[\s\S]*"
+
+    def convert(self, value: str) -> str:
+        return value
+
+    def to_string(self, value: str) -> str:
+        return value
+
+
+register_url_convertor("anything", _Anything())
 
 
 class Problem(BaseModel):
@@ -102,10 +119,15 @@ class Listing(BaseModel):
     name: str
     files: list[Entry]
     left_out: int
+    why: list[str] = Field(description="A sentence on each kind of file that was left out.")
 
 
 def create_app(
-    pool: Pool, folder: Folder | None = None, token: str | None = None, host: str = "127.0.0.1"
+    pool: Pool,
+    folder: Folder | None = None,
+    token: str | None = None,
+    host: str = "127.0.0.1",
+    names: Collection[str] = (),
 ) -> ASGIApp:
     """The server as an ASGI application.
 
@@ -113,7 +135,9 @@ def create_app(
         pool: does the work; started with the application if it is not running yet.
         folder: whose pictures are listed.
         token: that requests have to bear; None asks for none.
-        host: where it will listen. On the local machine it answers only to the local machine's names.
+        host: where it will listen. On the local machine it answers only to the local machine's names, and to
+            ``names``.
+        names: under which a proxy makes it known, with a port where that is not the scheme's own.
     """
     app = FastAPI(
         title="Diptych",
@@ -134,7 +158,7 @@ def create_app(
     _add_page(app, pool, folder, token)
     _add_codec(app, pool)
     _add_folder(app, pool, folder)
-    return Guard(app, token, LOOPBACK if host in LOOPBACK else None, pool.limits.upload_seconds)
+    return Guard(app, token, LOOPBACK if host in LOOPBACK else None, pool.limits.upload_seconds, names)
 
 
 def _lifespan(pool: Pool) -> Callable[[FastAPI], Any]:
@@ -177,28 +201,28 @@ def _add_page(app: FastAPI, pool: Pool, folder: Folder | None, token: str | None
 
 
 def _add_codec(app: FastAPI, pool: Pool) -> None:
-    @app.post("/encode", **_takes("image/*", DIP))
+    @app.post("/encode", **_takes(["image/*"], DIP))
     async def encode(request: Request, quality: Quality = 40) -> FileResponse:
         """Turn a photo into a .dip file."""
         return await _made(pool, request, DIP, work.encode, quality)
 
-    @app.post("/decode", **_takes(DIP, "image/*"))
+    @app.post("/decode", **_takes([DIP], "image/*"))
     async def decode(request: Request, view: View = "human", format: Kind = "png") -> FileResponse:
         """Turn a .dip file into a picture, in the view for people or the one for machines."""
         return await _made(pool, request, work.FORMATS[format], work.decode, view, format)
 
-    @app.post("/map", **_takes(DIP, "image/png"))
+    @app.post("/map", **_takes([DIP], "image/png"))
     async def invention_map(request: Request) -> FileResponse:
         """Show where the two views of a .dip file differ, so where texture may be invented, as a heat map."""
         return await _made(pool, request, "image/png", work.invention)
 
-    @app.post("/detect", **_takes("image/*", "application/json"))
+    @app.post("/detect", **_takes(["image/*", DIP], "application/json"))
     async def detect(request: Request, view: View = "human") -> Detections:
         """Find objects in a photo, or in a view of a .dip file, with the machine that ships with the package."""
         async with pool.place(), received(request, request.app.state.scratch, pool.limits) as source:
             return Detections(**await _worked(pool, source, work.detect, source, view))
 
-    @app.post("/original", **_takes("image/*", "image/*"))
+    @app.post("/original", **_takes(["image/*"], "image/*"))
     async def original(request: Request, format: Kind = "png") -> FileResponse:
         """Turn a photo of any kind upright and into sRGB, as the codec sees it."""
         return await _made(pool, request, work.FORMATS[format], work.original, format)
@@ -215,13 +239,15 @@ def _add_folder(app: FastAPI, pool: Pool, folder: Folder | None) -> None:
         """List the photos and .dip files of the folder that the server was started with."""
         return Listing(**opened().listing())
 
-    @app.get("/folder/{name:path}", response_class=FileResponse, responses=_problems(401, 404, 422))
+    @app.get("/folder/{name:anything}", response_class=FileResponse, responses=_problems(401, 404, 422))
     def file(name: str) -> FileResponse:
         """Fetch one of them as it is."""
         return FileResponse(opened().file(name), media_type="application/octet-stream")
 
     @app.get(
-        "/thumbnail/{name:path}", response_class=FileResponse, responses=_problems(401, 404, 413, 422, 429, 503)
+        "/thumbnail/{name:anything}",
+        response_class=FileResponse,
+        responses=_problems(401, 404, 413, 422, 429, 503, 507),
     )
     async def thumbnail(request: Request, name: str) -> FileResponse:
         """Fetch a small JPEG of one of the photos."""
@@ -273,11 +299,13 @@ def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: {"model": Problem, "description": _REFUSALS[status]} for status in sorted(statuses)}
 
 
-def _takes(body: str, answer: str) -> dict[str, Any]:
+def _takes(bodies: Sequence[str], answer: str) -> dict[str, Any]:
     """What OpenAPI has to know of a route with a file as its body."""
     binary = {"schema": {"type": "string", "format": "binary"}}
     responses = _problems(*_REFUSALS.keys() - {404})
-    route: dict[str, Any] = {"openapi_extra": {"requestBody": {"required": True, "content": {body: binary}}}}
+    route: dict[str, Any] = {
+        "openapi_extra": {"requestBody": {"required": True, "content": dict.fromkeys(bodies, binary)}}
+    }
     if answer != "application/json":
         facts = {FACTS: {"description": "What is known of it, as JSON.", "schema": {"type": "string"}}}
         responses[200] = {"description": "The file.", "content": {answer: binary}, "headers": facts}

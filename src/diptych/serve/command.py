@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -24,6 +26,15 @@ def serve(
         str | None,
         typer.Option(
             metavar="TEXT", envvar="DIPTYCH_TOKEN", help="What requests have to bear.", show_default=False
+        ),
+    ] = None,
+    names: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--name",
+            metavar="HOST[:PORT]",
+            help="Name under which a proxy in front makes it known; may be given several times.",
+            show_default=False,
         ),
     ] = None,
     model: Annotated[
@@ -52,6 +63,7 @@ def serve(
       diptych serve
       diptych serve holiday/
       DIPTYCH_TOKEN=secret diptych serve --host 0.0.0.0
+      DIPTYCH_TOKEN=secret diptych serve --name codec.example.com
     """
     with extra("serve", "the server"):
         from diptych.serve.folder import Folder
@@ -61,8 +73,23 @@ def serve(
         raise typer.BadParameter("a token is printable ASCII text without spaces around it")
     if host not in LOOPBACK and token is None:
         tell(f"note: without --token everybody who can reach {host} can use this server")
+    for name in names or ():
+        if not re.fullmatch(r"[A-Za-z0-9.-]+(:\d{1,5})?|\[[0-9A-Fa-f:.]+\](:\d{1,5})?", name):
+            raise typer.BadParameter(
+                f"a name is a host, with a port if need be, such as codec.example.com, not '{name}'"
+            )
+    if not math.isfinite(time_limit):
+        raise typer.BadParameter(f"the time limit is a number of seconds, not {time_limit:g}")
+    if names and token is None:
+        tell("note: without --token everybody who can reach the proxy can use this server")
     limits = Limits(
         upload=max_upload * MEBIBYTE, pixels=max_pixels, seconds=time_limit, workers=jobs, waiting=queue
     )
     opened = Folder(folder) if folder else None
-    run(Place(host, port, token), limits, opened, model, lambda address: say(f"open {address} in a browser"))
+    run(
+        Place(host, port, token, tuple(names or ())),
+        limits,
+        opened,
+        model,
+        lambda address: say(f"open {address} in a browser"),
+    )

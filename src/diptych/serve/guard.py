@@ -39,14 +39,24 @@ class Guard:
         token: that requests have to bear; None asks for none.
         hosts: names under which the server may be addressed, or None for any. A web page whose name an attacker
             lets point here would be let in otherwise.
+        names: of a proxy in front of the server, host or host:port: addressed as these, and asked by pages of these
+            over HTTPS or HTTP, it answers as well.
         patience: seconds that a client has for taking in a part of an answer.
     """
 
-    def __init__(self, app: ASGIApp, token: str | None, hosts: Collection[str] | None, patience: float) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        token: str | None,
+        hosts: Collection[str] | None,
+        patience: float,
+        names: Collection[str] = (),
+    ) -> None:
         self.app = app
         self.token = token
         self.hosts = hosts
         self.patience = patience
+        self.names = {name.lower() for name in names}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -66,11 +76,11 @@ class Guard:
             await (refusal or self.app)(scope, receive, guarded)
 
     def _refusal(self, path: str, headers: Headers) -> JSONResponse | None:
-        host = headers.get("host", "")
-        if self.hosts is not None and _parts(f"//{host}").hostname not in self.hosts:
-            return _refused(403, "this server is not known under that name")
+        host = headers.get("host", "").lower()
+        if self.hosts is not None and _parts(f"//{host}").hostname not in self.hosts and not self._named(host):
+            return _refused(403, "this server is not known under that name (see --name)")
         origin = headers.get("origin")
-        if origin is not None and _parts(origin).netloc != host:
+        if origin is not None and (place := _parts(origin).netloc.lower()) != host and not self._named(place):
             return _refused(403, "other web pages may not use this server")
         if self.token is None or path in PUBLIC or path.startswith("/static/"):
             return None
@@ -78,6 +88,10 @@ class Guard:
         if scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode(), self.token.encode()):
             return None
         return _refused(401, "this needs the token, as Authorization: Bearer TOKEN", {"WWW-Authenticate": "Bearer"})
+
+    def _named(self, place: str) -> bool:
+        """Whether a host, with or without port, is one of the proxy's; ports 80 and 443 go without saying."""
+        return place in self.names or place.removesuffix(":443").removesuffix(":80") in self.names
 
 
 def _parts(address: str) -> SplitResult:

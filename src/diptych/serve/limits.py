@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from diptych.errors import DiptychError
+from diptych.files import reason
 
 MEBIBYTE = 2**20
+NO_PLACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""What a disk says that takes nothing more."""
 
 
 @dataclass(frozen=True)
@@ -42,3 +46,8 @@ class Refusal(DiptychError):
         super().__init__(sentence)
         self.status = status
         self.headers = dict(headers or {})
+
+
+def no_place(error: OSError) -> Refusal:
+    """What is answered when the server's folder for temporary files takes nothing more."""
+    return Refusal(507, f"the server cannot store the file: {reason(error)}", {"Retry-After": "60"})

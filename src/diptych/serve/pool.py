@@ -14,7 +14,7 @@ from anyio import to_process
 
 from diptych.errors import DiptychError
 from diptych.serve import work
-from diptych.serve.limits import Limits, Refusal, TooLarge
+from diptych.serve.limits import NO_PLACE, Limits, Refusal, TooLarge, no_place
 from diptych.workers import cores
 
 
@@ -92,6 +92,10 @@ class Pool:
             raise Refusal(413, str(error)) from None
         except DiptychError as error:
             raise Refusal(422, str(error)) from None
+        except OSError as error:
+            if error.errno not in NO_PLACE:
+                raise
+            raise no_place(error) from None
         except MemoryError:
             raise Refusal(413, "the picture does not fit into memory") from None
         except RuntimeError as error:  # an engine's way to say the same

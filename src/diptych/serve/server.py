@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import uvicorn
@@ -27,11 +27,13 @@ class Place(NamedTuple):
         host: name or address; of the local machine, or of a network.
         port: 0 takes a free one.
         token: that requests have to bear, or None.
+        names: under which a proxy makes it known.
     """
 
     host: str
     port: int
     token: str | None
+    names: Sequence[str] = ()
 
 
 def run(
@@ -64,7 +66,7 @@ async def _serve(
     pool = Pool(limits, model)
     await pool.start()
     config = uvicorn.Config(
-        create_app(pool, folder, place.token, place.host),
+        create_app(pool, folder, place.token, place.host, place.names),
         log_level="warning",
         access_log=False,
         server_header=False,

@@ -11,7 +11,8 @@ from tempfile import mkstemp
 import anyio
 from starlette.requests import ClientDisconnect, Request
 
-from diptych.serve.limits import MEBIBYTE, Limits, Refusal
+from diptych.bitstream.container import MEDIA_TYPE
+from diptych.serve.limits import MEBIBYTE, Limits, Refusal, no_place
 
 
 @asynccontextmanager
@@ -20,7 +21,7 @@ async def received(request: Request, folder: Path, limits: Limits) -> AsyncItera
 
     Raises:
         Refusal: 400 for an empty body or one that ends early, 408 for one that takes too long, 413 for one that is
-            too large, 415 for a kind that no picture is.
+            too large, 415 for a kind that no picture is, 507 for one that the disk cannot take.
     """
     _refuse_kind(request)
     path = reserved(folder)
@@ -32,8 +33,15 @@ async def received(request: Request, folder: Path, limits: Limits) -> AsyncItera
 
 
 def reserved(folder: Path) -> Path:
-    """A new empty file."""
-    handle, name = mkstemp(dir=folder)
+    """A new empty file.
+
+    Raises:
+        Refusal: 507 if there is no place for it.
+    """
+    try:
+        handle, name = mkstemp(dir=folder)
+    except OSError as error:
+        raise no_place(error) from None
     os.close(handle)
     return Path(name)
 
@@ -55,16 +63,19 @@ async def _receive(request: Request, path: Path, limits: Limits) -> None:
         raise Refusal(408, f"the body did not arrive within {limits.upload_seconds:g} s") from None
     except ClientDisconnect:
         raise Refusal(400, "the body ended early") from None
+    except OSError as error:
+        raise no_place(error) from None
     if not size:
         raise Refusal(400, "the body is empty: it has to be the file itself")
 
 
 def _refuse_kind(request: Request) -> None:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind and kind != "application/octet-stream" and not kind.startswith("image/"):
+    if kind and kind not in (MEDIA_TYPE, "application/octet-stream") and not kind.startswith("image/"):
         raise Refusal(
             415,
-            "the body has to be the file itself, of type image/... or application/octet-stream, not a form or text",
+            f"the body has to be the file itself, of type image/..., {MEDIA_TYPE} or application/octet-stream, "
+            "not a form or text",
         )
     if request.headers.get("content-encoding", "identity").lower() != "identity":
         raise Refusal(415, "the body must not be compressed: send the file as it is")

@@ -75,9 +75,7 @@ def decode(setup: Setup, dip: Path, target: Path, view: str, kind: str) -> Facts
     """``.dip`` file to a picture in one of :data:`FORMATS`."""
     codec = _codec(setup)
     data = _dip(setup, dip)
-    if view == AUTO:
-        hint = read_header(data).hint
-        view = "human" if hint is None else str(hint)
+    view = _chosen(view, data)
     _save(codec.decode(data, view), target, kind)
     return _facts(data) | {"view": view}
 
@@ -119,7 +117,11 @@ def detect(setup: Setup, source: Path, view: str) -> Facts:
         from diptych.hint import predicted, shipped_machine
 
     codec, task = _codec(setup), shipped_machine()
-    image = codec.decode(_dip(setup, source), view) if _is_dip(source) else _photo(setup, source).image
+    if _is_dip(source):
+        data = _dip(setup, source)
+        image = codec.decode(data, _chosen(view, data))
+    else:
+        image = _photo(setup, source).image
     width, height = image.size
     image.thumbnail((SEEN, SEEN), Image.Resampling.LANCZOS)
     scale = max(width, height) / max(image.size)
@@ -137,6 +139,14 @@ def detect(setup: Setup, source: Path, view: str) -> Facts:
             }
         )
     return {"width": width, "height": height, "detections": detections}
+
+
+def _chosen(view: str, data: bytes) -> str:
+    """The view, where ``auto`` is what the file hints at, the human one without a hint."""
+    if view != AUTO:
+        return view
+    hint = read_header(data).hint
+    return "human" if hint is None else str(hint)
 
 
 @cache

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
+import onnx.version_converter
 import onnxruntime
 import torch
 from onnx2torch import convert
@@ -24,6 +25,8 @@ from diptych.errors import ModelError
 
 STRIDES = range(4, 65)
 """Strides of the feature maps that are chosen for the user."""
+OPSET = 17
+"""The newest opset of which onnx2torch knows all that is usual in networks for pictures."""
 TOLERANCE = 1e-3
 """Largest relative difference between onnxruntime and torch, both in float32, that is put down to rounding."""
 
@@ -60,13 +63,13 @@ class TorchGraph(nn.Module):
 
 
 def read_graph(path: Path) -> Graph:
-    """Read a graph that takes one picture.
+    """Read a graph that takes one picture; one of an opset that onnx2torch does not know is converted down.
 
     Raises:
         ModelError: it is damaged, or takes something else.
     """
     try:
-        proto = onnx.load(path)
+        proto = _converted_down(onnx.load(path))
         _session(proto)
     except Exception as error:  # protobuf, onnx and onnxruntime each raise their own kinds
         raise ModelError(f"The network {path} cannot be read: {_first_line(error)}") from None
@@ -80,6 +83,19 @@ def read_graph(path: Path) -> Graph:
         kind = onnx.TensorProto.DataType.Name(tensor.elem_type).lower()
         raise ModelError(f"The network {path} takes {kind} of {len(shape)} axes; float of 4 axes is needed.")
     return Graph(path, proto, inputs[0].name, shape, tuple(value.name for value in proto.graph.output))
+
+
+def _converted_down(proto: Any) -> Any:
+    """The graph in opset :data:`OPSET`, if it is newer and can be converted; else as it is."""
+    newest = max((opset.version for opset in proto.opset_import if not opset.domain), default=0)
+    if newest <= OPSET:
+        return proto
+    try:
+        older = onnx.version_converter.convert_version(proto, OPSET)
+        _session(older)
+        return older
+    except Exception:  # what cannot be converted is named when it is to be made torch
+        return proto
 
 
 def session(graph: Graph) -> onnxruntime.InferenceSession:
@@ -199,7 +215,9 @@ def _refuse_unsupported(path: Path, proto: Any) -> None:
             unsupported.add(".".join(filter(None, (node.domain, node.op_type))))
     if unsupported:
         names = ", ".join(sorted(unsupported))
-        raise ModelError(f"The network {path} uses operators that onnx2torch cannot convert: {names}.")
+        opset = versions.get("", 0)
+        way = f" It is of opset {opset}: export it with opset {OPSET}." if opset > OPSET else ""
+        raise ModelError(f"The network {path} uses operators that onnx2torch cannot convert: {names}.{way}")
 
 
 def _compare(graph: Graph, found: dict[str, Tensor], x: Tensor) -> None:

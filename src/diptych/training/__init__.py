@@ -8,7 +8,9 @@ from pathlib import Path
 STAGES = ("task", "pixel", "base", "human")
 
 
-def run(stage: str, recipe: Path, overrides: Sequence[str] = (), resume: bool = False) -> Path:
+def run(
+    stage: str, recipe: Path, overrides: Sequence[str] = (), resume: bool = False, overwrite: bool = False
+) -> Path:
     """Train ``stage`` by ``recipe``.
 
     Args:
@@ -16,6 +18,7 @@ def run(stage: str, recipe: Path, overrides: Sequence[str] = (), resume: bool = 
         recipe: YAML file.
         overrides: ``key=value`` strings that replace entries of the recipe (``loop.steps=100``).
         resume: continue from the last checkpoint in the recipe's output folder.
+        overwrite: begin anew where a checkpoint or weights are there already.
 
     Returns:
         The exported weights file.
@@ -34,4 +37,4 @@ def run(stage: str, recipe: Path, overrides: Sequence[str] = (), resume: bool = 
         from diptych.training.stages import build
 
         built, settings = build(stage, recipe, overrides)
-        return train(built, settings, resume=resume)
+        return train(built, settings, resume=resume, overwrite=overwrite)

@@ -1,7 +1,4 @@
-"""The one training loop.
-
-A step is a pure function of (seed, step, weights, optimizer state): every random draw is seeded anew for each
-batch, so a run that was killed continues exactly where its last checkpoint left it.
+"""The one training loop: batches by number, steps, logs, checkpoints, and the weights that did best.
 
 Several processes (``accelerate launch -m diptych train ...``) share a step's batches out among them::
 
@@ -15,27 +12,24 @@ batch's number alone, so the number of processes changes nothing but the order i
 from __future__ import annotations
 
 import math
-import os
+import signal
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.tensorboard import SummaryWriter
 
-from diptych.errors import ModelError
-from diptych.nn.transforms import channels_last
-from diptych.training.capture import EAGER_STEPS, CapturedStep, make_capturable, make_eager, recording, set_rate
-from diptych.training.optim import Average
-from diptych.training.photos import TrainingPhotos
-from diptych.training.processes import Processes
+from diptych.errors import DiptychError, ModelError
+from diptych.files import make_folder, reason, refuse_existing
 from diptych.training.stage import LoopSettings, Stage
+from diptych.training.trainer import Trainer, fastest_precision, reseed
 
 
 class _Batches(Dataset[Any]):
@@ -48,12 +42,8 @@ class _Batches(Dataset[Any]):
         return len(self.numbers)
 
     def __getitem__(self, index: int) -> Any:
-        _reseed(self.seed, self.numbers[index])
+        reseed(self.seed, self.numbers[index])
         return self.stage.batch(self.seed, self.numbers[index])
-
-
-def _reseed(seed: int, number: int) -> None:
-    torch.manual_seed(seed * 1_000_003 + number)
 
 
 def batches(stage: Stage, settings: LoopSettings, first: int, own: slice) -> Iterator[list[Any]]:
@@ -77,202 +67,39 @@ def batches(stage: Stage, settings: LoopSettings, first: int, own: slice) -> Ite
     return iter(lambda: list(islice(each, count)), [])
 
 
-def fastest_precision(device: torch.device) -> Literal["fp32", "bf16"]:
-    """Time one second of a typical convolution, forward and backward, in fp32 and bf16."""
-    layer = channels_last(nn.Conv2d(128, 128, 3, padding=1).to(device))
-    x = torch.randn(4, 128, 32, 32, device=device).contiguous(memory_format=torch.channels_last)
-
-    def rounds(enabled: bool) -> int:
-        done, start = 0, time.perf_counter()
-        while time.perf_counter() - start < 0.5:
-            with torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled):
-                y = layer(x)
-            (gradient,) = torch.autograd.grad(y.float().square().mean(), layer.weight)
-            float(gradient.flatten()[0])
-            done += 1
-        return done
-
-    return "bf16" if rounds(True) > rounds(False) else "fp32"
-
-
-class Trainer:
-    """State of one run: stage, optimizers, average, step.
-
-    Raises:
-        RecipeError: if there are processes that a step's batches cannot be shared out to.
-    """
-
-    def __init__(self, stage: Stage, settings: LoopSettings) -> None:
-        if settings.threads:
-            torch.set_num_threads(settings.threads)
-        self.settings = settings
-        self.stage = stage
-        self.processes = Processes()
-        self.own = self.processes.share(settings.batches)
-        channels_last(stage.model.to(self.processes.device))
-        for module in stage.frozen_networks():
-            module.to(self.processes.device)
-        photos = stage.crops()
-        if photos is not None and self._keeps(photos):
-            photos.keep_on(self.processes.device)
-        self.optimizers = {player: stage.optimizers(player, settings.lr) for player in stage.players()}
-        self.base_lr = [
-            [[group["lr"] for group in o.param_groups] for o in owned] for owned in self.optimizers.values()
-        ]
-        trained = [module for modules in stage.players().values() for module in modules]
-        self.average = Average(trained, stage.model, settings.ema)
-        self.precision: str = settings.precision
-        self.progress = torch.zeros((), device=self.processes.device)
-        self.captured: CapturedStep | None = None
-        self.recordable = True
-        self.step = self.done = 0
-        self.best = math.inf
-
-    def _keeps(self, photos: TrainingPhotos) -> bool:
-        settings, device = self.settings, self.processes.device
-        if settings.keep_photos != "auto":
-            return settings.keep_photos == "device"
-        alone = device.type == "cuda" and settings.batches == 1 and photos.classes is None
-        return alone and photos.fit(torch.cuda.mem_get_info(device)[0] // 3)
-
-    @property
-    def checkpoint(self) -> Path:
-        return self.settings.out / "checkpoint.pt"
-
-    @property
-    def weights(self) -> Path:
-        return self.settings.out / "weights.safetensors"
-
-    def save(self) -> None:
-        """Replace the checkpoint atomically."""
-        state = {
-            "step": self.step,
-            "best": self.best,
-            "precision": self.precision,
-            "model": self.stage.model.state_dict(),
-            "average": self.average.shadow,
-            "optimizers": {name: [o.state_dict() for o in owned] for name, owned in self.optimizers.items()},
-        }
-        partial = self.checkpoint.with_suffix(".partial")
-        torch.save(state, partial)
-        os.replace(partial, self.checkpoint)
-
-    def restore(self) -> None:
-        """Load the checkpoint.
-
-        Raises:
-            ModelError: if there is none, or it belongs to another recipe.
-        """
-        try:
-            state = torch.load(self.checkpoint, weights_only=True, map_location=self.processes.device)
-            self.stage.model.load_state_dict(state["model"])
-            for name, shadow in self.average.shadow.items():
-                shadow.copy_(state["average"][name])
-            for name, owned in self.optimizers.items():
-                for optimizer, saved in zip(owned, state["optimizers"][name], strict=True):
-                    optimizer.load_state_dict(saved)
-        except FileNotFoundError:
-            raise ModelError(f"nothing to resume: {self.checkpoint} does not exist") from None
-        except (KeyError, ValueError, RuntimeError) as error:
-            raise ModelError(f"{self.checkpoint} does not fit this recipe: {error}") from None
-        make_eager(o for owned in self.optimizers.values() for o in owned)
-        self.step, self.precision, self.best = state["step"], state["precision"], state["best"]
-
-    def advance(self, batches: Sequence[Any]) -> dict[str, float]:
-        """One step of every player on this process's batches of the step.
-
-        Returns:
-            the scalars to be logged, every ``log_every`` steps; else nothing, so that a GPU need not be waited for.
-        """
-        settings, step = self.settings, self.step
-        factor = settings.lr_factor(step)
-        for owned, rates in zip(self.optimizers.values(), self.base_lr, strict=True):
-            for optimizer, base in zip(owned, rates, strict=True):
-                for group, lr in zip(optimizer.param_groups, base, strict=True):
-                    set_rate(group, lr * factor)
-        self.progress.fill_(step / settings.steps)
-        self.average.weigh(step)
-        rows = self._replayed(batches[0]) if self._capturable else self._update(batches)
-        self.step += 1
-        self.done += 1
-        if self.step % settings.log_every:
-            return {}
-        return self.processes.mean(rows) | {"lr": settings.lr * factor}
-
-    @property
-    def _capturable(self) -> bool:
-        """Whether steps are replayed: crops are cut on the GPU, and some steps have been run without."""
-        photos = self.stage.crops()
-        kept = photos is not None and photos.resident and self.processes.device.type == "cuda"
-        return kept and self.recordable and self.done >= EAGER_STEPS
-
-    def _replayed(self, batch: Any) -> dict[str, Tensor]:
-        if self.captured is None:
-            make_capturable([o for owned in self.optimizers.values() for o in owned], self.processes.device)
-            try:
-                self.captured = CapturedStep(lambda kept: self._update([kept]), batch, self.processes.device)
-            except RuntimeError as error:
-                print(f"steps are not recorded, which makes them slow: {str(error).splitlines()[0]}")
-                self.recordable = False
-                return self._update([batch])
-        _reseed(self.settings.seed, self.step)
-        return self.captured(batch)
-
-    def _update(self, batches: Sequence[Any]) -> dict[str, Tensor]:
-        """What a step does, all of it on the device; returns the scalars that describe it."""
-        rows: dict[str, Tensor] = {}
-        for player, owned in self.optimizers.items():
-            losses = [self._learn(player, *each) for each in zip(self._numbers(), batches, strict=True)]
-            learning = [p for m in self.stage.players()[player] for p in m.parameters() if p.requires_grad]
-            self.processes.add_up(learning)
-            gradients = [p.grad for p in learning if p.grad is not None]
-            norm = nn.utils.clip_grad_norm_(learning, self.settings.clip)
-            for gradient in gradients:
-                gradient.masked_fill_(~norm.isfinite(), 0)
-            for optimizer in owned:
-                optimizer.step()
-            self.stage.model.zero_grad(set_to_none=True)
-            for name in losses[0]:
-                rows[f"{player}/{name}"] = torch.stack([row[name].detach().float() for row in losses]).mean()
-            rows[f"{player}/gradient_norm"] = norm
-        self.average.update()
-        return rows
-
-    def _numbers(self) -> range:
-        """Of this process's batches of the step."""
-        count = self.settings.batches
-        return range(self.step * count, (self.step + 1) * count)[self.own]
-
-    def _learn(self, player: str, number: int, batch: Any) -> dict[str, Tensor]:
-        """Add a batch's share of the step's gradients; returns its losses."""
-        if not recording():
-            _reseed(self.settings.seed, number)
-        device, enabled = self.processes.device.type, self.precision == "bf16"
-        with torch.autocast(device, torch.bfloat16, enabled=enabled, cache_enabled=not recording()):
-            losses = self.stage.losses(player, batch, self.progress)
-        self.processes.backward(losses["loss"] / self.settings.batches)
-        return losses
-
-
-def train(stage: Stage, settings: LoopSettings, resume: bool = False) -> Path:
+def train(stage: Stage, settings: LoopSettings, resume: bool = False, overwrite: bool = False) -> Path:
     """Run ``stage`` to its last step, then export the averaged weights.
 
     With several processes every one of them calls this; the first one writes.
 
+    Args:
+        resume: continue from the checkpoint.
+        overwrite: begin anew, and replace a checkpoint and weights that are there.
+
     Returns:
         ``<out>/weights.safetensors``.
+
+    Raises:
+        ModelError: if there is a checkpoint or there are weights that nobody said to continue or to replace, or the
+            checkpoint cannot be used.
+        DiptychError: if a file cannot be written.
     """
     device_stream = torch.cuda.stream(torch.cuda.Stream()) if torch.cuda.is_available() else nullcontext()
     with device_stream:  # a step can only be recorded on another than the default stream
-        return _train(Trainer(stage, settings), resume)
+        return _train(Trainer(stage, settings), resume, overwrite)
 
 
-def _train(trainer: Trainer, resume: bool) -> Path:
+def _train(trainer: Trainer, resume: bool, overwrite: bool) -> Path:
     stage, settings = trainer.stage, trainer.settings
     if resume:
         trainer.restore()
-    elif trainer.checkpoint.exists():
-        raise ModelError(f"{trainer.checkpoint} exists: pass --resume to continue it or choose another folder")
+    elif not overwrite:
+        if trainer.checkpoint.exists():
+            raise ModelError(
+                f"{trainer.checkpoint} exists: pass --resume to continue it, --overwrite to begin anew, "
+                "or choose another folder"
+            )
+        refuse_existing(trainer.weights, overwrite=False)
     processes = trainer.processes
     if trainer.precision == "auto":
         trainer.precision = processes.agree(fastest_precision(processes.device))
@@ -287,32 +114,62 @@ def _train(trainer: Trainer, resume: bool) -> Path:
 
 def _run_and_write(trainer: Trainer, resume: bool) -> None:
     settings = trainer.settings
-    settings.out.mkdir(parents=True, exist_ok=True)
-    writer = SummaryWriter(settings.out, purge_step=trainer.step if resume else None)
-    print(f"training in {trainer.precision} on {trainer.processes.device}, logs in {settings.out}")
-    with _progress() as progress, writer:
-        _run(trainer, writer, progress)
-    _choose(trainer, writer)
-    trainer.save()
+    make_folder(settings.out)
+    try:
+        writer = SummaryWriter(settings.out, purge_step=trainer.step if resume else None)
+        print(f"training in {trainer.precision} on {trainer.processes.device}, logs in {settings.out}")
+        with _progress() as progress, writer:
+            _run(trainer, writer, progress)
+        _choose(trainer, writer)
+        trainer.save()
+    except OSError as error:  # of the logs: other files name themselves
+        raise DiptychError(f"cannot write the logs in {settings.out}: {reason(error)}") from None
+
+
+@contextmanager
+def _interrupts_held_back(trainer: Trainer) -> Iterator[threading.Event]:
+    """Ctrl-C sets what is yielded, so that the step can be finished; a second one interrupts at once.
+
+    Of several processes all get the signal, and none could finish a step without the others: there it interrupts.
+    """
+    asked = threading.Event()
+    if not trainer.processes.alone or threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
+
+    def ask(*_: Any) -> None:
+        signal.signal(signal.SIGINT, before)
+        asked.set()
+
+    before = signal.signal(signal.SIGINT, ask)
+    try:
+        yield asked
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _run(trainer: Trainer, writer: SummaryWriter, progress: Progress) -> None:
     settings = trainer.settings
     bar = progress.add_task("train", total=settings.steps, completed=trainer.step, note="")
     saved = time.monotonic()
-    for batch in batches(trainer.stage, settings, trainer.step, trainer.own):
-        logged = trainer.advance(batch)
-        progress.update(bar, completed=trainer.step)
-        if logged:
-            progress.update(bar, note=_note(logged))
-            _log(writer, progress, trainer, logged)
-        if trainer.step % settings.pictures_every == 0:
-            _draw(writer, trainer)
-        if trainer.step % settings.validate_every == 0:
-            _choose(trainer, writer)
-        if time.monotonic() - saved > 60 * settings.checkpoint_minutes:
-            trainer.save()
-            saved = time.monotonic()
+    with _interrupts_held_back(trainer) as asked:
+        for batch in batches(trainer.stage, settings, trainer.step, trainer.own):
+            logged = trainer.advance(batch)
+            progress.update(bar, completed=trainer.step)
+            if logged:
+                progress.update(bar, note=_note(logged))
+                _log(writer, progress, trainer, logged)
+            if trainer.step % settings.pictures_every == 0:
+                _draw(writer, trainer)
+            if trainer.step % settings.validate_every == 0:
+                _choose(trainer, writer)
+            if asked.is_set():
+                trainer.save()
+                print(f"interrupted after step {trainer.step}: --resume goes on from there", flush=True)
+                raise KeyboardInterrupt
+            if time.monotonic() - saved > 60 * settings.checkpoint_minutes:
+                trainer.save()
+                saved = time.monotonic()
 
 
 def _choose(trainer: Trainer, writer: SummaryWriter) -> None:
@@ -331,7 +188,7 @@ def _choose(trainer: Trainer, writer: SummaryWriter) -> None:
 
 
 def _validated(trainer: Trainer) -> float | None:
-    _reseed(trainer.settings.seed, 0)
+    reseed(trainer.settings.seed, 0)
     enabled = trainer.precision == "bf16"
     with torch.no_grad(), torch.autocast(trainer.processes.device.type, torch.bfloat16, enabled=enabled):
         return trainer.stage.validate()

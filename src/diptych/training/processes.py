@@ -23,6 +23,7 @@ class Processes:
     Attributes:
         device: that this process computes on.
         first: whether it is the one that writes files and logs.
+        alone: whether there is no other one.
     """
 
     def __init__(self) -> None:
@@ -30,6 +31,7 @@ class Processes:
         self._accelerator = Accelerator(cpu=several and not torch.accelerator.is_available())
         self.device: torch.device = self._accelerator.device
         self.first: bool = self._accelerator.is_main_process
+        self.alone: bool = self._accelerator.num_processes == 1
 
     def share(self, batches: int) -> slice:
         """Which of a step's ``batches`` are this process's.

@@ -55,6 +55,9 @@ class Stage(ABC):
     model: nn.Module
     """Everything that must survive a restart; its ``state_dict`` is checkpointed."""
 
+    recipe: Any = None
+    """The pydantic model that the run was read as; it is kept with a checkpoint."""
+
     @abstractmethod
     def players(self) -> Mapping[str, list[nn.Module]]:
         """Who takes turns, and the modules each one trains. The average (EMA) covers all of them."""

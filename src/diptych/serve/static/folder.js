@@ -12,6 +12,7 @@ export async function list(open) {
   $("folder").hidden = false;
   $("folder-name").textContent = listing.files.length ? listing.name : `No pictures in ${listing.name}`;
   $("left-out").textContent = listing.left_out ? `and ${listing.left_out.toLocaleString("en")} more, not shown` : "";
+  $("left-out").title = listing.why.join("\n");
   const seen = new IntersectionObserver((entries) => entries.filter((entry) => entry.isIntersecting).forEach(load));
   $("thumbnails").replaceChildren(...listing.files.map(({ name }) => button(name, open, seen)));
 
