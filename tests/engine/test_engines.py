@@ -102,6 +102,24 @@ def test_threads_may_share_a_codec(codec: Codec) -> None:
     assert all(np.array_equal(a, b) for a, b in zip(found, expected * 3, strict=True))
 
 
+def test_signals_arrive_when_codecs_came_and_went() -> None:
+    program = """
+import gc, os, signal, numpy, diptych
+from diptych.engine.openvino import OpenVino
+codecs = [diptych.Codec(diptych.load().frozen, engine=OpenVino()) for _ in range(3)]
+for codec in codecs:
+    codec.encode(numpy.zeros((32, 32, 3), numpy.uint8))
+del codec
+while codecs:
+    del codecs[0]
+    gc.collect()
+signal.signal(signal.SIGINT, lambda *_: print("arrived"))
+os.kill(os.getpid(), signal.SIGINT)
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert ended.stdout == "arrived\n", ended.stderr
+
+
 def test_devices() -> None:
     assert engine_for("cpu").name.startswith("openvino ")
     with pytest.raises(DiptychError, match="there is no device 'tpu': use cpu or cuda"):

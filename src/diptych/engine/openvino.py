@@ -33,6 +33,13 @@ with _without("openvino.tools.ovc"):  # a converter that takes half the time and
     from openvino import opset13 as op
 
 
+@cache
+def _core() -> Any:
+    """The one core of this process, never let go: each sets a stack for signals in its thread and, when it goes, puts
+    back the one it had found, which may be that of a core that is gone; the next signal then ends the process."""
+    return ov.Core()
+
+
 class OpenVino:
     """Runs graphs on the CPU.
 
@@ -57,7 +64,7 @@ class OpenVino:
         @cache
         def compiled(thin: bool) -> tuple[Any, Lock]:
             settings = self._settings | ({"INFERENCE_PRECISION_HINT": "f32"} if thin else {})
-            return ov.Core().compile_model(model, "CPU", settings).create_infer_request(), Lock()
+            return _core().compile_model(model, "CPU", settings).create_infer_request(), Lock()
 
         def run(x: NDArray[Any], offset: NDArray[np.float32]) -> NDArray[np.float32]:
             request, lock = compiled(_thin(graph, x))
