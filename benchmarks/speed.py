@@ -38,11 +38,11 @@ from rich.console import Console
 from rich.table import Table
 
 import diptych
-from diptych.architecture import STRIDE
-from diptych.codec import Codec, as_pixels
-from diptych.engine.openvino import OpenVino
-from diptych.engine.transforms import Transforms
-from diptych.workers import limit_threads
+from diptych.codec.architecture import STRIDE
+from diptych.codec.codec import Codec, as_pixels
+from diptych.codec.engine.openvino import OpenVino
+from diptych.codec.engine.transforms import Transforms
+from diptych.codec.processes import limit_threads
 
 QUALITY = 70
 PILLOW = ("JPEG", "WEBP", "AVIF")

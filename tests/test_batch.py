@@ -17,9 +17,9 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from diptych.bitstream import read_header, unpack
-from diptych.cli import app
-from diptych.codec import Codec
-from diptych.manifest import FIELDS
+from diptych.cli.main import app
+from diptych.cli.manifest import FIELDS
+from diptych.codec.codec import Codec
 from samples import picture
 
 PHOTOS = 12

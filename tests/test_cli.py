@@ -14,10 +14,9 @@ from typer.testing import CliRunner, Result
 
 import diptych
 from diptych.bitstream import pack, unpack
-from diptych.cli import app
-from diptych.codec import Codec
-from diptych.errors import DiptychError
-from diptych.extras import extra
+from diptych.cli.main import app
+from diptych.codec.codec import Codec
+from diptych.errors import DiptychError, extra
 from samples import picture
 
 COMMANDS = ("encode", "decode", "info", "codecs", "train", "evaluate", "demo", "selftest")
@@ -288,7 +287,7 @@ def test_version() -> None:
 def test_torch_is_not_imported(dip: Path, command: list[str]) -> None:
     program = """
 import sys
-from diptych.cli import app
+from diptych.cli.main import app
 try:
     app(sys.argv[1:])
 finally:
@@ -320,7 +319,7 @@ def test_interrupt_leaves_no_partial_file(tmp_path: Path, codec_file: Path, code
 
 
 def test_package_offers_its_names() -> None:
-    assert diptych.load is diptych.codec.load
+    assert diptych.load is diptych.codec.codec.load
     assert set(diptych.__all__) <= {*dir(diptych), "Codec", "load"}
     with pytest.raises(AttributeError, match="nothing"):
         _ = diptych.nothing
@@ -415,7 +414,7 @@ def test_heic_and_jxl_are_named_without_their_plugins(tmp_path: Path, codec_file
     (tmp_path / "d.jpg").write_bytes((tmp_path / "b.HEIC").read_bytes())
     program = (
         "import sys; sys.modules['pillow_heif'] = sys.modules['pillow_jxl'] = None\n"
-        "from diptych.cli import app; app()"
+        "from diptych.cli.main import app; app()"
     )
 
     def without(*arguments: object) -> str:

@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from threadpoolctl import threadpool_limits
 
-import diptych.codec as codec_module
-from diptych import geometry
+import diptych.codec.codec as codec_module
 from diptych.bitstream import read_header, unpack
-from diptych.codec import Codec, load
+from diptych.codec import tiling
+from diptych.codec.codec import Codec, load
+from diptych.codec.weights import CODEC_FORMAT, load_codec, load_view, read_arrays, write_arrays
 from diptych.errors import BitstreamError, DiptychError, ModelError
-from diptych.models import CODEC_FORMAT, load_codec, load_view, read_arrays, write_arrays
 from diptych.nn.context import SCANS
 from diptych.training.export import load_model, save_model, save_view, trainable
 from samples import lively_model, picture
@@ -101,7 +101,7 @@ def test_windows_leave_no_seam(codec: Codec, monkeypatch: pytest.MonkeyPatch) ->
     image = picture(700, 500)
     whole = codec.encode(image, 80)
     view = np.asarray(codec.decode(whole)).astype(int)
-    monkeypatch.setattr(geometry, "WINDOW", 16)
+    monkeypatch.setattr(tiling, "WINDOW", 16)
     assert np.abs(np.asarray(codec.decode(whole)).astype(int) - view).max() <= 1
     shifted = codec.latents(codec.encode(image, 80)).values - codec.latents(whole).values
     assert (shifted != 0).mean() < 1e-3

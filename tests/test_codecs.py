@@ -20,13 +20,13 @@ from typer.testing import CliRunner, Result
 import diptych
 import diptych.pillow
 import reference_decoder as reference
-from diptych import codecs
 from diptych.bitstream import read_header
-from diptych.cli import app
-from diptych.codec import Codec
+from diptych.cli.main import app
+from diptych.codec import registry
+from diptych.codec.codec import Codec
+from diptych.codec.weights import CODEC_FORMAT, read_arrays, write_arrays
 from diptych.data.dip import DipDataset
 from diptych.errors import BitstreamError, ModelError
-from diptych.models import CODEC_FORMAT, read_arrays, write_arrays
 from samples import picture
 
 ROOT = Path(__file__).parents[1]
@@ -119,8 +119,8 @@ def another_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     package = tmp_path / "package"
     package.mkdir()
     shutil.copy(FOREIGN, package / "codec.safetensors")
-    monkeypatch.setattr(codecs, "PACKAGE", package)
-    monkeypatch.setattr(codecs, "DEFAULT", package / "codec.safetensors")
+    monkeypatch.setattr(registry, "PACKAGE", package)
+    monkeypatch.setattr(registry, "DEFAULT", package / "codec.safetensors")
 
 
 @pytest.mark.usefixtures("another_default")
@@ -191,9 +191,9 @@ def test_a_codec_that_is_named_decodes_alone(
     folder: Path, foreign: Codec, foreign_dip: Path, own_dip: Path
 ) -> None:
     put(folder, FOREIGN)
-    assert "with codec fd1e3e08, this is codec" in fails("decode", foreign_dip, "--model", codecs.DEFAULT)
+    assert "with codec fd1e3e08, this is codec" in fails("decode", foreign_dip, "--model", registry.DEFAULT)
     assert "this is codec fd1e3e08" in fails("decode", own_dip, "--model", FOREIGN)
-    for codec in (diptych.load(codecs.DEFAULT), diptych.load(view=codecs.human_beside(codecs.DEFAULT))):
+    for codec in (diptych.load(registry.DEFAULT), diptych.load(view=registry.human_beside(registry.DEFAULT))):
         with pytest.raises(BitstreamError, match="name no codec"):
             codec.decode(foreign_dip.read_bytes())
 
@@ -202,11 +202,11 @@ def test_a_view_file_goes_to_the_codec_of_the_file(folder: Path, codec_file: Pat
     put(folder, codec_file)
     dip = folder / "small.dip"
     dip.write_bytes(codec.encode(picture(60, 40), 50))
-    view = codecs.human_beside(codec_file)
+    view = registry.human_beside(codec_file)
     result = run("decode", dip, "--view", view)
     assert result.exit_code == 0, result.output
     assert same(Image.open(dip.with_suffix(".png")), codec.decode(dip.read_bytes(), "human"))
-    refused = fails("decode", dip, "--view", codecs.human_beside(codecs.DEFAULT), "--overwrite")
+    refused = fails("decode", dip, "--view", registry.human_beside(registry.DEFAULT), "--overwrite")
     assert f"not of {codec.model_id.hex()}" in refused
 
 
@@ -259,7 +259,7 @@ def test_a_broken_human_view_costs_itself_alone(
     view = folder / "codec.human.safetensors"
     for content, problem in (
         (b"x", f"{view.name}: it is not a readable safetensors file"),
-        (codecs.human_beside(codecs.DEFAULT).read_bytes(), f"{view.name} is a view of codec"),
+        (registry.human_beside(registry.DEFAULT).read_bytes(), f"{view.name} is a view of codec"),
     ):
         view.write_bytes(content)
         facts = json.loads(run("codecs", "--json").stdout.splitlines()[-1])
@@ -270,7 +270,7 @@ def test_a_broken_human_view_costs_itself_alone(
 
 
 def test_a_view_without_its_codec_is_named(folder: Path) -> None:
-    put(folder, codecs.human_beside(codecs.DEFAULT))
+    put(folder, registry.human_beside(registry.DEFAULT))
     assert "there is no codec.safetensors beside it" in run("codecs").stdout
 
 
@@ -285,9 +285,9 @@ def test_a_folder_that_cannot_be_read(folder: Path, own_dip: Path, make: Callabl
 
 def test_the_list(folder: Path, codec_file: Path, codec: Codec, default: Codec) -> None:
     own = default.model_id.hex()
-    assert run("codecs").stdout.startswith(f"{own}  codec\n          {codecs.DEFAULT}\n")
+    assert run("codecs").stdout.startswith(f"{own}  codec\n          {registry.DEFAULT}\n")
     assert run("codecs").stdout.endswith(f"\nyour folder: {folder}\n")
-    put(folder, codec_file, codecs.human_beside(codec_file))
+    put(folder, codec_file, registry.human_beside(codec_file))
     tensors, metadata = read_arrays(FOREIGN, CODEC_FORMAT)
     write_arrays(folder / "birds.safetensors", tensors, {**metadata, "purpose": "small  birds\nfrom afar"})
     (folder / "notes.txt").write_text("no codec")
@@ -309,10 +309,10 @@ def test_the_list(folder: Path, codec_file: Path, codec: Codec, default: Codec) 
 def test_a_codec_that_is_replaced_is_read_again(folder: Path, codec: Codec, codec_file: Path) -> None:
     put(folder, FOREIGN)
     assert listed()["codec"]["problem"] is None
-    assert codecs.find(bytes.fromhex("fd1e3e08")) is not None
+    assert registry.find(bytes.fromhex("fd1e3e08")) is not None
     shutil.copy(codec_file, folder / "codec.safetensors")
-    assert codecs.find(bytes.fromhex("fd1e3e08")) is None
-    found = codecs.find(codec.model_id)
+    assert registry.find(bytes.fromhex("fd1e3e08")) is None
+    found = registry.find(codec.model_id)
     assert found
     assert found.path == folder / "codec.safetensors"
 
@@ -334,10 +334,10 @@ def test_where_the_folder_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         (f"{tmp_path}/other", tmp_path / "other"),
     ):
         monkeypatch.setenv("DIPTYCH_CODECS", named)
-        assert codecs.folder() == place
+        assert registry.folder() == place
     monkeypatch.delenv("XDG_DATA_HOME")
     monkeypatch.delenv("DIPTYCH_CODECS")
-    assert codecs.folder() == tmp_path / ".local/share/diptych/codecs"
+    assert registry.folder() == tmp_path / ".local/share/diptych/codecs"
 
 
 def test_pillow_finds_the_codec(folder: Path, foreign: Codec, foreign_dip: Path) -> None:

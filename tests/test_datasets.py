@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner, Result
 
-from diptych.cli import app
+from diptych.cli.main import app
 from samples import picture
 
 

@@ -13,12 +13,12 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
-from diptych.cli import app
-from diptych.codec import Codec
-from diptych.demo import NO_MACHINE, psnr, run
-from diptych.demo.draw import Found, draw_detections, found_in
-from diptych.demo.page import detail
+from diptych.cli.main import app
+from diptych.codec.codec import Codec
 from diptych.errors import DiptychError, ModelError, PictureError
+from diptych.report.demo import NO_MACHINE, psnr, run
+from diptych.report.demo_page import detail
+from diptych.report.draw import Found, draw_detections, found_in
 from samples import picture
 
 

@@ -21,7 +21,7 @@ from safetensors.numpy import save_file
 from typer.testing import CliRunner
 
 import diptych
-from diptych.cli import app
+from diptych.cli.main import app
 from samples import picture
 
 REPOSITORY = Path(__file__).parents[1]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from diptych.cli import app
+from diptych.cli.main import app
 from samples import picture
 
 DOCUMENT = Path(__file__).parents[1] / "docs/exit-codes.md"

@@ -28,7 +28,7 @@ class Others:
 
 blocked, commands = map(json.loads, sys.argv[1:])
 sys.meta_path[:] = map(Others, sys.meta_path)
-from diptych.cli import app
+from diptych.cli.main import app
 
 codes = []
 for command in commands:

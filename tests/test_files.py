@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from diptych.errors import DiptychError
-from diptych.files import Job, Plan, files_below, plan_jobs, read_bytes, replacing, write_bytes
+from diptych.io.files import Job, Plan, files_below, plan_jobs, read_bytes, replacing, write_bytes
 
 READS = {".jpg", ".png"}
 

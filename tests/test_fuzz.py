@@ -7,7 +7,7 @@ from types import ModuleType
 import pytest
 
 from diptych.bitstream import Decoder, pack, unpack
-from diptych.codec import Codec
+from diptych.codec.codec import Codec
 from samples import picture
 
 

@@ -1,7 +1,7 @@
 import numpy as np
 from PIL import Image
 
-from diptych.heat import heat_map, overlay
+from diptych.io.heatmap import heat_map, overlay
 from samples import picture
 
 

@@ -10,11 +10,11 @@ from torch import Tensor
 
 import diptych
 from diptych.bitstream import unpack
-from diptych.codec import Codec
+from diptych.codec.codec import Codec
 from diptych.errors import BitstreamError, DiptychError, ModelError
-from diptych.hint import hinted, largest_safe_blend
-from diptych.images import read_picture
+from diptych.io.images import read_picture
 from diptych.tasks import load_task
+from diptych.tasks.view_hint import hinted, largest_safe_blend
 from samples import picture
 
 WEIGHTS = Path(str(resources.files("diptych") / "weights"))

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from diptych import images
 from diptych.errors import PictureError
-from diptych.images import read_picture, to_rgb, write_picture
+from diptych.io import images
+from diptych.io.images import read_picture, to_rgb, write_picture
 
 MODES = """
     1 L LA La P PA RGB RGBA RGBa RGBX CMYK YCbCr LAB HSV I F I;16 I;16L I;16B I;16N

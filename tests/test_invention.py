@@ -6,9 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from diptych.codec import Codec
-from diptych.errors import BitstreamError, ModelError
-from diptych.invention import (
+from diptych.codec.codec import Codec
+from diptych.codec.view_difference import (
     CELL,
     FULL_SCALE,
     THRESHOLD,
@@ -18,6 +17,7 @@ from diptych.invention import (
     invention_map,
     largest_region,
 )
+from diptych.errors import BitstreamError, ModelError
 from samples import picture
 
 

@@ -11,10 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
-from diptych import images
-from diptych.codec import Codec
+from diptych.codec.codec import Codec
 from diptych.errors import PictureError
-from diptych.images import read_picture, read_stored, stored_size, to_rgb
+from diptych.io import images
+from diptych.io.images import read_picture, read_stored, stored_size, to_rgb
 from picturefiles import SIGNATURE, box, chunk, png, profile, tiff, with_properties
 
 WHITE_NOTE = "its transparent parts are shown on white"

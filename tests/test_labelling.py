@@ -16,12 +16,12 @@ import torch
 from PIL import ExifTags, Image
 from typer.testing import CliRunner
 
-from diptych.cli import app
+from diptych.cli.main import app
 from diptych.data.coco import CocoDataset
 from diptych.errors import DiptychError, ModelError
-from diptych.images import read_picture
-from diptych.labelling import SIDE, label
+from diptych.io.images import read_picture
 from diptych.tasks import load_task
+from diptych.tasks.pseudo_labels import SIDE, label
 from diptych.training import run
 from samples import picture
 
@@ -158,7 +158,7 @@ def test_an_interrupted_run_goes_on_where_it_was(folder: Path, tmp_path: Path) -
     for number in range(5):
         picture(60, 40 + number, seed=number).save(folder / f"{number:02}.png")
     label(folder, MACHINE, tmp_path / "whole.json", 0.05)
-    code = f"from pathlib import Path; from diptych.labelling import label; label(Path({str(folder)!r}), "
+    code = f"from pathlib import Path; from diptych.tasks.pseudo_labels import label; label(Path({str(folder)!r}), "
     code += f"Path({str(MACHINE)!r}), Path({str(tmp_path / 'labels.json')!r}), 0.05)"
     victim = subprocess.Popen([sys.executable, "-c", code])
     notes = tmp_path / ".diptych-labels.json.part"

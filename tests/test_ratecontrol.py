@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from diptych.codec import Codec
+from diptych.codec.codec import Codec
+from diptych.codec.rate_control import fit
 from diptych.errors import DiptychError
-from diptych.ratecontrol import fit
 from samples import picture
 
 

@@ -12,13 +12,13 @@ from PIL import Image
 from pydantic import BaseModel
 from torchvision.models import get_model, get_model_weights
 
-from diptych.ablation.recipe import Ablation
-from diptych.codec import load
+from diptych.codec.codec import load
 from diptych.data import cityscapes, openimages
 from diptych.errors import RecipeError
-from diptych.evaluation.examination import Evaluation
+from diptych.evaluation.ablation.recipe import Ablation
+from diptych.evaluation.runner import Evaluation
 from diptych.evaluation.transfer import TransferRecipe
-from diptych.recipes import read_recipe
+from diptych.io.recipes import read_recipe
 from diptych.tasks.descriptions import TorchvisionDescription, read_description
 from diptych.training import run
 from diptych.training.base import BaseRecipe

@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load_file
 
-import diptych.codec as codec_module
+import diptych.codec.codec as codec_module
 import reference_decoder as reference
 from bitstream.reference_coder import RangeEncoder, encode_chunk
 from diptych.bitstream import SYMBOL_LIMIT, Container, Header, encode, pack, unpack
-from diptych.codec import Codec, load
+from diptych.codec.codec import Codec, load
 from diptych.errors import BitstreamError
 from diptych.nn.context import SCANS
 from diptych.training.export import save_model

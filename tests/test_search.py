@@ -9,16 +9,15 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner, Result
 
-from diptych import search
 from diptych.bitstream import read_header, unpack
-from diptych.cli import app
-from diptych.codec import Codec, load
+from diptych.cli.main import app
+from diptych.codec.codec import Codec, load
 from diptych.errors import DiptychError
-from diptych.hint import shipped_machine
-from diptych.images import read_picture
-from diptych.search import Search
-from diptych.tasks import Machine, feature_distance
+from diptych.io.images import read_picture
+from diptych.tasks import Machine, feature_distance, latent_search
+from diptych.tasks.latent_search import Search
 from diptych.tasks.mask_rcnn import MaskRCNNSettings, MaskRCNNTask
+from diptych.tasks.view_hint import shipped_machine
 from samples import picture
 
 SHIPPED = [Path(str(resources.files("diptych") / "weights" / f"{name}.safetensors")) for name in ("codec", "task")]
@@ -78,11 +77,11 @@ def test_any_size_is_searched(codec: Codec, machine: MaskRCNNTask, size: tuple[i
 def test_windows_and_tiles(
     codec: Codec, machine: MaskRCNNTask, monkeypatch: pytest.MonkeyPatch, tile: int | None
 ) -> None:
-    monkeypatch.setattr(search, "SIDE", 4)
-    monkeypatch.setattr(search, "MARGIN", 4)
+    monkeypatch.setattr(latent_search, "SIDE", 4)
+    monkeypatch.setattr(latent_search, "MARGIN", 4)
     if tile:
-        monkeypatch.setattr("diptych.codec.ONE_TILE_PIXELS", tile**2)
-        monkeypatch.setattr("diptych.codec.TILE", tile)
+        monkeypatch.setattr("diptych.codec.codec.ONE_TILE_PIXELS", tile**2)
+        monkeypatch.setattr("diptych.codec.codec.TILE", tile)
     image = picture(150, 90)
     refine = Search(codec, machine, 4, mse_weight=1e4, feature_weight=0)
     plain, found = codec.encode(image, 40), codec.encode(image, 40, verify=True, refine=refine)
@@ -96,7 +95,7 @@ def test_nothing_is_changed_by_a_search(codec: Codec, machine: MaskRCNNTask) -> 
     search = Search(codec, machine, 3)
     codec.encode(image, 40, refine=search)
     assert codec.encode(image, 40) == before
-    parts = [*search.model.parameters(), *machine.parameters()]
+    parts = [*latent_search.model.parameters(), *machine.parameters()]
     assert all(p.grad is None for p in parts)
 
 

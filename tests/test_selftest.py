@@ -12,14 +12,14 @@ from threadpoolctl import threadpool_info
 from typer.testing import CliRunner
 
 import diptych
-from diptych import selftest
-from diptych.cli import app
-from diptych.codec import Codec, load
-from diptych.engine import Engine
-from diptych.engine.onnx import OnnxRuntime
-from diptych.engine.openvino import OpenVino
-from diptych.engine.torch import Torch
-from diptych.entropy import EntropyModel
+from diptych.cli.main import app
+from diptych.codec import selftest
+from diptych.codec.codec import Codec, load
+from diptych.codec.engine import Engine
+from diptych.codec.engine.onnx import OnnxRuntime
+from diptych.codec.engine.openvino import OpenVino
+from diptych.codec.engine.torch import Torch
+from diptych.codec.entropy import EntropyModel
 from diptych.errors import ModelError
 from diptych.training.export import save_model
 from samples import lively_model

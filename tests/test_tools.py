@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import nn
 from typer.testing import CliRunner, Result
 
-from diptych.cli import app
+from diptych.cli.main import app
 from samples import picture
 
 
@@ -76,7 +76,7 @@ def test_grid_refuses_in_one_line(photos: Path, tmp_path: Path) -> None:
 def test_grid_needs_neither_torch_nor_scipy(photos: Path) -> None:
     program = """
 import sys
-from diptych.cli import app
+from diptych.cli.main import app
 try:
     app(sys.argv[1:])
 finally:

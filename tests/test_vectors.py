@@ -15,7 +15,7 @@ from safetensors.numpy import load_file
 
 import reference_decoder as reference
 from diptych.bitstream import unpack
-from diptych.codec import Codec, load
+from diptych.codec.codec import Codec, load
 from vectors import make
 
 FROZEN = "3fac7b3b3ad924ced3064693b5d02226752c4f5227f352c1d1e2673d2e27484a"

@@ -9,7 +9,7 @@ import torch
 import yaml
 from typer.testing import CliRunner
 
-from diptych.cli import app
+from diptych.cli.main import app
 from diptych.tasks.mask_rcnn import MaskRCNNSettings, MaskRCNNTask
 from diptych.training.export import save_model
 from labels import rectangle, write_dataset

@@ -10,13 +10,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from diptych.ablation import run
-from diptych.ablation.decoders import Decoders, Source
-from diptych.ablation.recipe import Ablation
-from diptych.codec import load
+from diptych.codec.codec import load
+from diptych.codec.weights import load_view, save_view
 from diptych.errors import DiptychError, RecipeError
-from diptych.models import load_view, save_view
-from diptych.recipes import read_recipe
+from diptych.evaluation.ablation import run
+from diptych.evaluation.ablation.decoders import Decoders, Source
+from diptych.evaluation.ablation.recipe import Ablation
+from diptych.io.recipes import read_recipe
 from samples import picture
 
 from .conftest import Bench

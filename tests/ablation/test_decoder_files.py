@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from diptych.ablation.decoders import load_decoder, save_decoder
+from diptych.codec.weights import load_codec
 from diptych.errors import ModelError
-from diptych.models import load_codec
+from diptych.evaluation.ablation.decoders import load_decoder, save_decoder
 from diptych.nn.upsamplers import replace_upsamplers
 from diptych.training.export import load_model
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from pycocotools import mask as rle_masks
 
-from diptych.data.masks import to_rle
+from diptych.data.rle import to_rle
 from labels import compressed, uncompressed
 
 MASKS = arrays(np.bool_, array_shapes(min_dims=2, max_dims=2, max_side=40))

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from diptych.data.order import sample_order
+from diptych.data.sampling import sample_order
 
 SEEDS = st.integers(0, 2**31)
 COUNTS = st.integers(1, 40)

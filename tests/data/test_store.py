@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from PIL import ExifTags, Image
 from torch.utils.data import DataLoader, Dataset
 
+from diptych.data.photo_cache import PhotoFile, PhotoStore, in_parallel, read_pixels
 from diptych.data.photos import Photos
-from diptych.data.store import PhotoFile, PhotoStore, in_parallel, read_pixels
 from diptych.errors import PictureError
-from diptych.images import read_picture, read_stored, stored_size
+from diptych.io.images import read_picture, read_stored, stored_size
 from samples import picture
 
 COUNT, WIDTH, HEIGHT = 6, 24, 16

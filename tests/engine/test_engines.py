@@ -10,14 +10,14 @@ import pytest
 import torch
 from PIL import Image
 
-from diptych.codec import Codec, load
-from diptych.engine import engine_for
-from diptych.engine.onnx import OnnxRuntime
-from diptych.engine.openvino import OpenVino
-from diptych.engine.torch import Torch
-from diptych.engine.transforms import Transforms
+from diptych.codec.codec import Codec, load
+from diptych.codec.engine import engine_for
+from diptych.codec.engine.onnx import OnnxRuntime
+from diptych.codec.engine.openvino import OpenVino
+from diptych.codec.engine.torch import Torch
+from diptych.codec.engine.transforms import Transforms
+from diptych.codec.weights import load_codec
 from diptych.errors import DiptychError
-from diptych.models import load_codec
 from diptych.training.export import trainable
 from samples import picture
 
@@ -105,7 +105,7 @@ def test_threads_may_share_a_codec(codec: Codec) -> None:
 def test_signals_arrive_when_codecs_came_and_went() -> None:
     program = """
 import gc, os, signal, numpy, diptych
-from diptych.engine.openvino import OpenVino
+from diptych.codec.engine.openvino import OpenVino
 codecs = [diptych.Codec(diptych.load().frozen, engine=OpenVino()) for _ in range(3)]
 for codec in codecs:
     codec.encode(numpy.zeros((32, 32, 3), numpy.uint8))
@@ -140,7 +140,7 @@ def test_a_gpu_reads_the_same_latents() -> None:
 
 def test_coding_imports_no_other_engine() -> None:
     program = """
-import sys, numpy, diptych, diptych.codec
+import sys, numpy, diptych, diptych.codec.codec
 codec = diptych.load()
 codec.decode(codec.encode(numpy.zeros((20, 30, 3), numpy.uint8)))
 print([name for name in ("torch", "onnx", "onnxruntime", "scipy") if name in sys.modules])

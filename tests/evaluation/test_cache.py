@@ -8,7 +8,7 @@ from PIL import Image
 from diptych.errors import DiptychError
 from diptych.evaluation.anchors import ANCHORS
 from diptych.evaluation.cache import Cache, CachedAnchor
-from diptych.evaluation.pixels import Picture
+from diptych.io.pixels import Picture
 
 from .pictures import textured
 

@@ -10,7 +10,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from torch import Tensor
 
-from diptych.evaluation.detection import AveragePrecision, detections, match
+from diptych.evaluation.average_precision import AveragePrecision, detections, match
 
 SIDE, PHOTOS, CLASSES = 40, 12, 3
 

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from diptych.data.coco import CocoDataset
 from diptych.errors import ModelError, RecipeError
-from diptych.evaluation import eye
+from diptych.evaluation import task_accuracy
+from diptych.evaluation.average_precision import PictureMatches
 from diptych.evaluation.cache import Cache
-from diptych.evaluation.detection import PictureMatches
-from diptych.evaluation.eye import Eye, Memory, overlap_of
+from diptych.evaluation.task_accuracy import Eye, Memory, overlap_of
 from diptych.tasks import Task, load_task
 from labels import rectangle, write_dataset
 
@@ -94,7 +94,9 @@ def test_what_was_seen_is_remembered(dataset: CocoDataset, tmp_path: Path, monke
     again, looks = look(Boxes())
     assert looks == 0
     assert same(first, again)
-    monkeypatch.setattr(eye, "PREDICTIONS", eye.PREDICTIONS + 1)  # the code predicts something else now
+    monkeypatch.setattr(
+        task_accuracy, "PREDICTIONS", task_accuracy.PREDICTIONS + 1
+    )  # the code predicts something else now
     assert look(Boxes())[1] == 2
 
     other = Boxes()

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from diptych.evaluation.grid import STRIDES, grid_score, grid_scores, spectral_score, spectral_scores
-from diptych.evaluation.pixels import high_pass, luma
+from diptych.checkerboard.score import STRIDES, grid_score, grid_scores, spectral_score, spectral_scores
+from diptych.io.pixels import high_pass, luma
 
 from .pictures import PATCHES, SHARED, blurred, gridded, textured
 

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from diptych.checkerboard.baseline import FEW_TILES, PERCENTILES, STRIDES, TABLE, natural, percentiles
+from diptych.checkerboard.detector import VERDICTS, _cell_scores, grid_map, measure
+from diptych.checkerboard.score import grid_score, spectral_score
 from diptych.errors import PictureError
-from diptych.evaluation.grid import grid_score, spectral_score
-from diptych.evaluation.meter import VERDICTS, _cell_scores, grid_map, measure
-from diptych.evaluation.natural import FEW_TILES, PERCENTILES, STRIDES, TABLE, natural, percentiles
-from diptych.evaluation.pixels import high_pass, luma
+from diptych.io.pixels import high_pass, luma
 
 from .pictures import PATCHES, SHARED, gridded, textured
 

@@ -1,6 +1,6 @@
 import pytest
 
-from diptych.evaluation.progress import progress
+from diptych.io.progress import progress
 
 
 def test_lines_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:

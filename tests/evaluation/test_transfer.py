@@ -10,7 +10,7 @@ import yaml
 from PIL import Image
 from rich.console import Console
 
-from diptych.codec import Codec
+from diptych.codec.codec import Codec
 from diptych.data.coco import CocoDataset
 from diptych.errors import DiptychError
 from diptych.evaluation.transfer import FORMAT, Transfer, run

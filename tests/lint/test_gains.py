@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.functional import conv_transpose2d, interpolate, pixel_shuffle
 
-from diptych.lint import Upsampler, check, grid_share, phase_gains
+from diptych.checkerboard import Upsampler, check, grid_share, phase_gains
 
 
 def transposed(weight: np.ndarray, stride: int) -> Upsampler:

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from diptych.checkerboard import Hint, lint
 from diptych.errors import DiptychError, ModelError
-from diptych.lint import Hint, lint
 
 onnx = pytest.importorskip("onnx")
 helper, numpy_helper = onnx.helper, onnx.numpy_helper

@@ -8,11 +8,11 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from diptych.codec import load
+from diptych.checkerboard import Hint, lint, read_upsamplers
+from diptych.checkerboard.flat_picture import flat_grid
+from diptych.codec.codec import load
+from diptych.codec.weights import save_view
 from diptych.errors import ModelError
-from diptych.lint import Hint, lint, read_upsamplers
-from diptych.lint.flat import flat_grid
-from diptych.models import save_view
 
 SHIPPED_VIEW = Path(__file__).parents[2] / "src/diptych/weights/codec.human.safetensors"
 

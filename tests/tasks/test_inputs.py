@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from diptych.tasks.descriptions import InputDescription
-from diptych.tasks.inputs import network_input, place, resized
+from diptych.tasks.preprocessing import network_input, place, resized
 
 SIDES = st.integers(1, 90)
 

@@ -9,7 +9,7 @@ from torch import nn
 
 from diptych.data.coco import CocoDataset
 from diptych.errors import ModelError
-from diptych.tasks.imagenet import fold_batch_norms
+from diptych.tasks.backbone import fold_batch_norms
 from diptych.tasks.mask_rcnn import LOSSES, MaskRCNNSettings, MaskRCNNTask
 from diptych.tasks.score import coco_score
 from tensors import Target, pictures, targets

@@ -13,9 +13,9 @@ from torch import Tensor
 from diptych.data.coco import CocoDataset
 from diptych.errors import DiptychError, ModelError, RecipeError
 from diptych.tasks import feature_distance, load_task
-from diptych.tasks.decoders import decode
 from diptych.tasks.descriptions import NanodetDecoder
 from diptych.tasks.onnx_graph import at_size
+from diptych.tasks.postprocessing import decode
 from diptych.tasks.score import agreement
 
 onnx = pytest.importorskip("onnx")

@@ -14,12 +14,11 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from diptych.data.coco import CocoDataset
-from diptych.errors import ModelError
-from diptych.extras import extra
+from diptych.errors import ModelError, extra
 from diptych.tasks.descriptions import read_description
 
 if TYPE_CHECKING:
-    from diptych.tasks.own import OwnTask
+    from diptych.tasks.detector import OwnTask
 
 PREDICTIONS = 1
 """Version of what the package's machines predict from equal weights. Raise it with every change that alters a

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, RootModel, model_validator
 
 from diptych.errors import ModelError
-from diptych.recipes import read_recipe
+from diptych.io.recipes import read_recipe
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Three = tuple[float, float, float]
@@ -67,7 +67,7 @@ class TorchvisionDescription(Classes):
     options: dict[str, Any] = {}
 
     def load(self) -> Any:
-        from diptych.tasks.torchvision_models import TorchvisionTask
+        from diptych.tasks.torchvision_task import TorchvisionTask
 
         return TorchvisionTask.restore(self)
 
@@ -85,7 +85,7 @@ class FeaturesDescription(_Settings):
     weights: str | None = None
 
     def load(self) -> Any:
-        from diptych.tasks.features import FeaturesTask
+        from diptych.tasks.backbone_features import FeaturesTask
 
         return FeaturesTask(self)
 

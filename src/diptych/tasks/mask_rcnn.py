@@ -15,9 +15,9 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
 from torchvision.ops import MultiScaleRoIAlign
 
-from diptych.tasks.imagenet import IMAGENET_MEAN, IMAGENET_STD
-from diptych.tasks.own import OwnSettings, OwnTask, in_float32
-from diptych.tasks.pyramid import Pyramid
+from diptych.tasks.backbone import IMAGENET_MEAN, IMAGENET_STD
+from diptych.tasks.detector import OwnSettings, OwnTask, in_float32
+from diptych.tasks.fpn import Pyramid
 
 LOSSES = ("loss_objectness", "loss_rpn_box_reg", "loss_classifier", "loss_box_reg", "loss_mask")
 

@@ -10,10 +10,10 @@ from torch.nn.functional import interpolate
 
 from diptych.data.coco import CocoDataset
 from diptych.errors import ModelError
-from diptych.tasks.decoders import decode
 from diptych.tasks.descriptions import OnnxDescription, located
-from diptych.tasks.inputs import Size, network_input, place
 from diptych.tasks.onnx_graph import TorchGraph, at_size, read_graph, session, torch_graph
+from diptych.tasks.postprocessing import decode
+from diptych.tasks.preprocessing import Size, network_input, place
 from diptych.tasks.score import coco_score
 
 _SAMPLE = (192, 256)

@@ -27,7 +27,7 @@ from torch.utils.data import DataLoader, Dataset
 from torch.utils.tensorboard import SummaryWriter
 
 from diptych.errors import DiptychError, ModelError
-from diptych.files import make_folder, reason, refuse_existing
+from diptych.io.files import make_folder, reason, refuse_existing
 from diptych.training.stage import LoopSettings, Stage
 from diptych.training.trainer import Trainer, fastest_precision, reseed
 

@@ -1,0 +1,162 @@
+"""The command ``encode``: photos to ``.dip`` files."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from diptych.cli.batch import Outcome, size_of
+from diptych.cli.console import Batch, carry_out, tell
+from diptych.cli.options import Jobs, ManifestFile, Model, Output, Overwrite, Quality, Resume
+from diptych.codec.views import AUTO
+from diptych.errors import extra
+from diptych.io.files import (
+    Job,
+    make_folder,
+    plan_jobs,
+    write_bytes,
+)
+
+if TYPE_CHECKING:
+    from diptych.codec.codec import Codec, Refine
+
+
+def _checked_hint(value: str | None) -> str | None:
+    if value not in (None, AUTO):
+        raise typer.BadParameter(f"the view hint can only be '{AUTO}', not '{value}'")
+    return value
+
+
+def encode(
+    photos: Annotated[
+        list[str],
+        typer.Argument(metavar="PHOTO", help="Photos, folders, globs; or - for stdin.", show_default=False),
+    ],
+    output: Output = None,
+    quality: Quality = 40,
+    bpp: Annotated[
+        float | None,
+        typer.Option("--bpp", metavar="BITS", help="Bits per pixel to reach from below, instead of -q."),
+    ] = None,
+    target_size: Annotated[
+        int | None,
+        typer.Option("--target-size", metavar="BYTES", help="Bytes to reach from below, instead of -q."),
+    ] = None,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Decode each file and compare before it is put in place.")
+    ] = False,
+    optimize: Annotated[
+        int,
+        typer.Option(min=0, metavar="STEPS", help="Search for a file that serves the shipped machine better."),
+    ] = 0,
+    view_hint: Annotated[
+        str | None,
+        typer.Option(
+            metavar=AUTO,
+            callback=_checked_hint,
+            help="Store the most human view in which the shipped machine detects the same as in its own.",
+            show_default=False,
+        ),
+    ] = None,
+    model: Model = None,
+    overwrite: Overwrite = False,
+    jobs: Jobs = 1,
+    resume: Resume = False,
+    manifest: ManifestFile = None,
+) -> None:
+    """Turn photos into .dip files.
+
+    EXIF orientation and colour profiles are applied.
+    A note names what a .dip file cannot keep, such as transparency.
+
+    \b
+    [bold]Examples[/bold]
+      diptych encode photo.jpg
+      diptych encode photo.jpg -q 25 -o small.dip
+      diptych encode photo.jpg --target-size 20000 --verify
+      diptych encode photo.jpg --optimize 30 --view-hint auto
+      diptych encode 'holiday/**/*.jpg' scans/ -o compressed/
+      diptych encode archive/ -o compressed/ --jobs all --manifest done.jsonl --resume
+    """
+    from diptych.io.formats import READS, left_out
+
+    if bpp is not None and target_size is not None:
+        raise typer.BadParameter("--bpp and --target-size exclude each other")
+    if (bpp is not None and not 0 < bpp < math.inf) or (target_size is not None and target_size < 1):
+        raise typer.BadParameter("a size is a number above 0")
+    if optimize or view_hint:
+        with extra("train", "--optimize" if optimize else "--view-hint"):
+            import diptych.tasks.view_hint  # noqa: F401
+    plan = plan_jobs(photos, output, READS, ".dip", overwrite or resume)
+    others = left_out(plan.left_out)
+    for sentence in others.others:
+        tell(f"note: {sentence}")
+    plan.refused.extend(others.pictures)
+    work = Encoding(quality, bpp, target_size, verify, overwrite, hint=view_hint is not None, optimize=optimize)
+    carry_out(plan, work, model, Batch(jobs, overwrite, resume, manifest))
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """Turn a photo into a ``.dip`` file, of a quality (0..100), or of bits per pixel or bytes at most.
+
+    Attributes:
+        hint: store as well how human a view the shipped machine does not notice.
+        optimize: steps of search with the shipped machine; for a target, at the quality that fits it without.
+    """
+
+    quality: float
+    bpp: float | None = None
+    target_size: int | None = None
+    verify: bool = False
+    overwrite: bool = False
+    hint: bool = False
+    optimize: int = 0
+
+    def __call__(self, codec: Codec, job: Job) -> Outcome:
+        from diptych.codec.rate_control import fit
+        from diptych.io.images import read_picture
+
+        image, notes = read_picture(job.source)
+        target = self.target_size if self.bpp is None else int(self.bpp * image.width * image.height / 8)
+        refine = _search(codec, self.optimize) if self.optimize else None
+        if target is None:
+            data = codec.encode(image, self.quality, self.verify, refine)
+        else:
+            fitted = fit(lambda quality: codec.encode(image, quality, self.verify), target)
+            data = fitted.data
+            if not fitted.reached:
+                notes.append(f"no quality comes within 2 % of {target:,} bytes")
+            if refine:
+                better = codec.encode(image, fitted.quality, self.verify, refine)
+                if len(better) <= target:
+                    data = better
+                else:
+                    notes.append("what the search found is above the target, so the file is as without it")
+        if self.hint:
+            data = _hinted(codec, data)
+        make_folder(job.target.parent)
+        write_bytes(data, job.target, self.overwrite)
+        return Outcome(
+            job.source, f"{job.source} -> {job.target}: {size_of(image.width, image.height, len(data))}", notes
+        )
+
+    def dip(self, job: Job) -> Path:
+        return job.target
+
+
+def _hinted(codec: Codec, data: bytes) -> bytes:
+    from diptych.tasks.view_hint import hinted, shipped_machine
+
+    return hinted(codec, data, shipped_machine())
+
+
+def _search(codec: Codec, steps: int) -> Refine:
+    from diptych.tasks.latent_search import Search
+    from diptych.tasks.view_hint import shipped_machine
+
+    return Search(codec, shipped_machine(), steps)

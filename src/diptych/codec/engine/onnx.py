@@ -1,0 +1,94 @@
+"""ONNX Runtime, and the graphs in its format; float32."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diptych.codec.engine.graphs import Arrays, Function, Graph
+from diptych.errors import extra
+
+with extra("onnx", "ONNX Runtime"):
+    import onnx
+    import onnxruntime
+    from onnx import TensorProto, helper, numpy_helper
+
+OPSET, IR_VERSION = 17, 8
+"""Of ONNX: old enough for any runtime of the last years."""
+
+
+class OnnxRuntime:
+    """Runs graphs on the CPU.
+
+    Args:
+        threads: 0 for as many as there are cores.
+    """
+
+    name = f"onnxruntime {onnxruntime.__version__}"
+
+    def __init__(self, threads: int = 0) -> None:
+        self._options = onnxruntime.SessionOptions()
+        self._options.intra_op_num_threads = threads
+
+    def compile(self, graph: Graph, weights: Arrays) -> Function:
+        content = model(graph, weights).SerializeToString()
+        session = onnxruntime.InferenceSession(content, self._options, providers=["CPUExecutionProvider"])
+
+        def run(x: NDArray[Any], offset: NDArray[np.float32]) -> NDArray[np.float32]:
+            found: NDArray[np.float32] = session.run(None, {"x": x, "offset": offset})[0]
+            return found
+
+        return run
+
+
+def model(graph: Graph, weights: Arrays) -> onnx.ModelProto:
+    """The graph as ONNX: inputs ``x`` and ``offset``, one output."""
+    nodes = _Nodes(weights)
+    last = graph.apply(nodes, {name: name for name in weights}, "x", "offset")
+    kind = TensorProto.UINT8 if graph.kind is np.uint8 else TensorProto.FLOAT
+    free = [f"side{axis}" if side < 0 else side for axis, side in enumerate(graph.shape)]
+    inputs = [
+        helper.make_tensor_value_info("x", kind, free),
+        helper.make_tensor_value_info("offset", TensorProto.FLOAT, [1, graph.offset, 1, 1]),
+    ]
+    outputs = [helper.make_tensor_value_info(last, TensorProto.FLOAT, [1, None, None, None])]
+    constants = [numpy_helper.from_array(array, name) for name, array in nodes.constants.items()]
+    made = helper.make_graph(nodes.made, "network", inputs, outputs, constants)
+    return helper.make_model(made, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
+
+
+class _Nodes:
+    def __init__(self, weights: Mapping[str, NDArray[Any]]) -> None:
+        self.constants = {name: array for name, array in weights.items() if name != "quality.knots"}
+        self.made: list[onnx.NodeProto] = []
+
+    def _node(self, kind: str, *inputs: str, **attributes: Any) -> str:
+        name = f"{kind.lower()}{len(self.made)}"
+        self.made.append(helper.make_node(kind, inputs, [name], name, **attributes))
+        return name
+
+    def floats(self, cells: str) -> str:
+        self.constants |= {"scale": np.array([1 / 255], np.float32), "half": np.array([0.5], np.float32)}
+        planes = self._node("Transpose", self._node("Cast", cells, to=TensorProto.FLOAT), perm=[0, 3, 1, 2])
+        return self._node("Sub", self._node("Mul", planes, "scale"), "half")
+
+    def convolve(self, x: str, weight: str, bias: str, stride: int = 1, padding: int = 0) -> str:
+        return self._node("Conv", x, weight, bias, strides=[stride] * 2, pads=[padding] * 4)
+
+    def depthwise(self, x: str, weight: str, bias: str) -> str:
+        return self._node("Conv", x, weight, bias, group=len(self.constants[weight]), pads=[1] * 4)
+
+    def upsample(self, x: str, weight: str, bias: str) -> str:
+        return self._node("ConvTranspose", x, weight, bias, strides=[2, 2], pads=[1] * 4)
+
+    def relu(self, x: str) -> str:
+        return self._node("Relu", x)
+
+    def add(self, a: str, b: str) -> str:
+        return self._node("Add", a, b)
+
+    def cells(self, x: str) -> str:
+        return self._node("Transpose", x, perm=[0, 2, 3, 1])

@@ -1,0 +1,114 @@
+"""How human may a view be before the machine sees something else?
+
+.dip -> machine view -> detections ┐
+     -> blends from 1 downwards -> detections, until they are the same -> the largest safe blend -> header
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from importlib import resources
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchvision.ops import box_iou
+
+from diptych.bitstream import HINT_STEPS, Container, pack, unpack
+from diptych.errors import DiptychError
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from diptych.codec.codec import Codec
+    from diptych.tasks import Task
+
+CERTAIN = 0.5
+"""Detections with a lower score do not count."""
+SAME_BOX = 0.9
+"""Two boxes with this intersection over union or more are the same."""
+STEPS = HINT_STEPS
+"""Blends that are tried: 1, 5/6 ... 1/6, and 0, which is the machine view itself."""
+
+
+def largest_safe_blend(
+    codec: Codec, data: bytes, task: Task, steps: int = STEPS, certain: float = CERTAIN
+) -> float:
+    """The largest position of the dial at which the machine sees what it sees in the machine view.
+
+    That is: with as many detections of score ``certain`` or more, each with a partner of the same label whose box
+    overlaps by an intersection over union of 0.9 or more. Positions are tried from 1 downwards, since a blend may
+    be unsafe although a larger one is safe.
+
+    Args:
+        codec: must have a human view.
+        data: the bytes of a ``.dip`` file.
+        task: the machine.
+        steps: how finely: ``k / steps``.
+        certain: 0 to 1.
+
+    Returns:
+        0 to 1; 0 if only the machine view itself is safe.
+
+    Raises:
+        DiptychError: as :meth:`Codec.decode`, or if ``steps`` is below 1.
+    """
+    if steps < 1:
+        raise DiptychError(f"{steps} steps from machine to human are not possible")
+    wanted = _detections(task, codec.decode(data, 0.0), certain)
+    for step in range(steps, 0, -1):
+        if _same(wanted, _detections(task, codec.decode(data, step / steps), certain)):
+            return step / steps
+    return 0.0
+
+
+def hinted(codec: Codec, data: bytes, task: Task) -> bytes:
+    """The file with its largest safe blend as the view hint: header and checksums change, payloads do not.
+
+    Raises:
+        DiptychError: as :func:`largest_safe_blend`.
+    """
+    header, payloads = unpack(data)
+    return pack(Container(header._replace(hint=largest_safe_blend(codec, data, task)), payloads))
+
+
+@cache
+def shipped_machine() -> Task:
+    """The machine that ships with the package, loaded once.
+
+    Raises:
+        ModelError: if its weights are missing or unreadable.
+    """
+    from diptych.tasks import load_task
+
+    task: Task = load_task(str(resources.files("diptych") / "weights" / "task.safetensors"))
+    return task
+
+
+def predicted(task: Task, picture: Image.Image) -> Mapping[str, Tensor]:
+    """What a machine finds in an RGB picture, as :meth:`Task.predict` says it."""
+    pixels = torch.from_numpy(np.array(picture)).permute(2, 0, 1).float() / 255
+    found: Mapping[str, Tensor] = task.predict([pixels])[0]
+    return found
+
+
+def _detections(task: Task, picture: Image.Image, certain: float) -> tuple[Tensor, Tensor]:
+    """Boxes ``(n, 4)`` and labels ``(n,)``."""
+    found = predicted(task, picture)
+    kept = found["scores"] >= certain
+    return found["boxes"][kept], found["labels"][kept]
+
+
+def _same(wanted: tuple[Tensor, Tensor], found: tuple[Tensor, Tensor]) -> bool:
+    """Whether the detections pair up. One with two candidates is left with the best: others of its kind overlap
+    far less than that, or the machine's own suppression of doubles would have removed them."""
+    (boxes, labels), (other_boxes, other_labels) = wanted, found
+    if len(labels) != len(other_labels):
+        return False
+    if not len(labels):
+        return True
+    overlap = box_iou(boxes, other_boxes) * (labels[:, None] == other_labels)
+    best, partner = overlap.max(dim=1)
+    return bool((best >= SAME_BOX).all()) and len(partner.unique()) == len(partner)
