@@ -5,7 +5,7 @@
     data = codec.encode(image, quality=40)
     view = codec.decode(data, view="human")
 
-Importing the package is cheap: torch is loaded with the first use of :func:`load` or :class:`Codec`.
+Importing the package is cheap: NumPy and an engine are loaded with the first use of :func:`load` or :class:`Codec`.
 """
 
 from importlib import import_module

@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from threadpoolctl import threadpool_limits
 
-import diptych
 from diptych.errors import DiptychError
 
 if TYPE_CHECKING:
@@ -120,7 +119,9 @@ def _start(listen: Connection, work: Callable[[Codec, Any], Any], model: str | N
 
 def _loaded(model: str | None, threads: int) -> Codec:
     limit_threads(threads)
-    return diptych.load(model)
+    from diptych.codec.codec import load
+
+    return load(model)
 
 
 def limit_threads(count: int) -> None:

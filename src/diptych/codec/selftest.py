@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from hashlib import sha256
 from importlib import resources
+from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,8 +30,7 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict, ValidationError
 from threadpoolctl import threadpool_limits
 
-import diptych
-from diptych.codec.codec import Codec
+from diptych.codec.codec import Codec, load
 from diptych.errors import DiptychError, ModelError
 from diptych.io.files import read_bytes, write_bytes
 from diptych.io.images import read_picture
@@ -136,7 +136,7 @@ def run(codec: Codec, path: Path | None = None) -> Iterator[Check]:
 def environment(codec: Codec) -> str:
     """What a report of a failure has to name."""
     return (
-        f"diptych {diptych.__version__}, codec {codec.model_id.hex()}, "
+        f"diptych {version('diptych')}, codec {codec.model_id.hex()}, "
         f"{codec.transforms.engine.name}, numpy {np.__version__}, "
         f"Python {platform.python_version()}, {platform.system()} {platform.machine()}"
     )
@@ -214,5 +214,5 @@ def _part(box: tuple[int, int, int, int]) -> Image.Image:
 
 
 if __name__ == "__main__":
-    write(diptych.load())
+    write(load())
     print(f"wrote {GOLDEN}")
