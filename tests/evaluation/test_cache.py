@@ -9,8 +9,7 @@ from diptych.errors import DiptychError
 from diptych.evaluation.anchors import ANCHORS
 from diptych.evaluation.cache import Cache, CachedAnchor
 from diptych.io.pixels import Picture
-
-from .pictures import textured
+from pictures import textured
 
 
 class Counting:

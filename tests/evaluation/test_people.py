@@ -16,8 +16,7 @@ from diptych.evaluation.cache import Cache
 from diptych.evaluation.measurements import LOWER_IS_BETTER, Photo, measure
 from diptych.evaluation.people import butteraugli, lpips, ssimulacra2
 from diptych.evaluation.variants import Decoded, Variant
-
-from .pictures import SHARED, blurred, textured
+from pictures import SHARED, blurred, textured
 
 Metric = Callable[..., float]
 TOOL = pytest.mark.skipif(shutil.which("butteraugli_main") is None, reason="needs libjxl-devtools")

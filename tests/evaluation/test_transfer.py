@@ -16,8 +16,7 @@ from diptych.errors import DiptychError
 from diptych.evaluation.transfer import FORMAT, Transfer, run
 from diptych.evaluation.variants import decoded
 from diptych.tasks import load_task
-
-from .pictures import textured
+from pictures import textured
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")

@@ -206,7 +206,7 @@ def main() -> None:
         parser.error("the vectors are there and frozen; a change of the format takes --replace")
     write(FOLDER)
     digest = sha256((FOLDER / "vectors.json").read_bytes())
-    print(f"wrote vectors.json, SHA-256 {digest}: FROZEN in tests/test_vectors.py has to be changed to this")
+    print(f"wrote vectors.json, SHA-256 {digest}: FROZEN in tests/codec/test_vectors.py has to be changed to this")
 
 
 if __name__ == "__main__":

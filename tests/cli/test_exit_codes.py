@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from diptych.cli.main import app
 from samples import picture
 
-DOCUMENT = Path(__file__).parents[1] / "docs/exit-codes.md"
+DOCUMENT = Path(__file__).parents[2] / "docs/exit-codes.md"
 DIPTYCH = [sys.executable, "-m", "diptych"]
 
 

@@ -9,8 +9,7 @@ from scipy.ndimage import gaussian_filter
 
 from diptych.checkerboard.score import STRIDES, grid_score, grid_scores, spectral_score, spectral_scores
 from diptych.io.pixels import high_pass, luma
-
-from .pictures import PATCHES, SHARED, blurred, gridded, textured
+from pictures import PATCHES, SHARED, blurred, gridded, textured
 
 SCORES = pytest.mark.parametrize("score", [grid_score, spectral_score])
 

@@ -27,7 +27,7 @@ from diptych.training.pixel import PixelRecipe
 from diptych.training.task import TaskRecipe
 from samples import picture
 
-RECIPES = Path(__file__).parents[1] / "recipes"
+RECIPES = Path(__file__).parents[2] / "recipes"
 KINDS: dict[str, type[BaseModel]] = {
     "ablation": Ablation,
     "task": TaskRecipe,

@@ -14,7 +14,7 @@ from samples import picture
 @pytest.fixture
 def fuzz(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     pytest.importorskip("resource", reason="the fuzzer is for POSIX systems")
-    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "benchmarks")
+    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "benchmarks")
     return importlib.import_module("fuzz")
 
 

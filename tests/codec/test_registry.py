@@ -10,10 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 from safetensors.numpy import load_file
-from safetensors.torch import save_file
 from torch.utils.data import DataLoader
 from typer.testing import CliRunner, Result
 
@@ -29,8 +27,8 @@ from diptych.data.dip import DipDataset
 from diptych.errors import BitstreamError, ModelError
 from samples import picture
 
-ROOT = Path(__file__).parents[1]
-VECTORS = Path(__file__).parent / "vectors"
+ROOT = Path(__file__).parents[2]
+VECTORS = Path(__file__).parents[1] / "vectors"
 FOREIGN = VECTORS / "codec.safetensors"
 """A codec that is never the default one, and has no human view."""
 OLD = VECTORS / "shipped-739b42c3.dip"
@@ -210,14 +208,9 @@ def test_a_view_file_goes_to_the_codec_of_the_file(folder: Path, codec_file: Pat
     assert f"not of {codec.model_id.hex()}" in refused
 
 
-def of_strange_numbers(path: Path) -> None:
-    save_file({"prior.mean": torch.zeros(3, dtype=torch.bfloat16)}, path, {"format": CODEC_FORMAT})
-
-
 BROKEN: dict[str, Callable[[Path], object]] = {
     "it is not a readable safetensors file: ": lambda path: path.write_bytes(FOREIGN.read_bytes()[:-9]),
     "it is not a readable safetensors file: Error": lambda path: path.write_bytes(b""),
-    "it is not a readable": of_strange_numbers,
     "it holds 'shoes' weights": lambda path: write_arrays(path, {"x": np.zeros(1)}, {"format": "shoes"}),
     "it is not a file": Path.mkdir,
     "the link leads nowhere": lambda path: path.symlink_to("nowhere"),

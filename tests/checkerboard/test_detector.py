@@ -11,8 +11,7 @@ from diptych.checkerboard.detector import VERDICTS, _cell_scores, grid_map, meas
 from diptych.checkerboard.score import grid_score, spectral_score
 from diptych.errors import PictureError
 from diptych.io.pixels import high_pass, luma
-
-from .pictures import PATCHES, SHARED, gridded, textured
+from pictures import PATCHES, SHARED, gridded, textured
 
 
 def test_scores_are_those_of_the_evaluation() -> None:

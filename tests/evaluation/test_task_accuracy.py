@@ -16,8 +16,7 @@ from diptych.evaluation.cache import Cache
 from diptych.evaluation.task_accuracy import Eye, Memory, overlap_of
 from diptych.tasks import Task, load_task
 from labels import rectangle, write_dataset
-
-from .pictures import textured
+from pictures import textured
 
 SQUARE = {"boxes": torch.tensor([[10.0, 10, 50, 40]]), "labels": torch.tensor([2]), "scores": torch.tensor([0.9])}
 
