@@ -76,6 +76,8 @@ class Engine(Protocol):
     """Something that can run a graph; a codec that was opened is kept by the engine it runs on."""
 
     name: str
+    batch: int
+    """Pictures that one call computes, at most: more than one where that is faster than one after the other."""
 
     def __hash__(self) -> int: ...
 

@@ -27,6 +27,7 @@ class OnnxRuntime:
         threads: 0 for as many as there are cores.
     """
 
+    batch = 1
     name = f"onnxruntime {onnxruntime.__version__}"
 
     def __init__(self, threads: int = 0) -> None:

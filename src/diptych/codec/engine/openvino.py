@@ -48,6 +48,7 @@ class OpenVino:
         precision: ``f32`` or ``bf16``; None for the fastest.
     """
 
+    batch = 1
     name = f"openvino {ov.__version__.partition('-')[0]}"
 
     def __init__(self, threads: int = 0, precision: str | None = None) -> None:

@@ -24,6 +24,7 @@ class Torch:
         DiptychError: if there is no such device.
     """
 
+    batch = 16
     name = f"torch {torch.__version__}"
 
     def __init__(self, device: str = "cpu") -> None:
