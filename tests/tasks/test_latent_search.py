@@ -95,7 +95,7 @@ def test_nothing_is_changed_by_a_search(codec: Codec, machine: MaskRCNNTask) -> 
     search = Search(codec, machine, 3)
     codec.encode(image, 40, refine=search)
     assert codec.encode(image, 40) == before
-    parts = [*latent_search.model.parameters(), *machine.parameters()]
+    parts = [*search.model.parameters(), *machine.parameters()]
     assert all(p.grad is None for p in parts)
 
 
