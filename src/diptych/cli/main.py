@@ -16,6 +16,7 @@ from typer.core import TyperGroup
 import diptych
 from diptych.cli.ablate import ablate
 from diptych.cli.codecs import codecs
+from diptych.cli.compare import compare
 from diptych.cli.console import complain, say
 from diptych.cli.convert import convert
 from diptych.cli.decode import decode
@@ -90,6 +91,7 @@ for command in (
     selftest,
     grid,
     lint,
+    compare,
     codecs,
     ablate,
     report,
