@@ -1,0 +1,33 @@
+/** Weights files: names, shapes and numbers of their tensors. */
+
+import { DipError } from "./errors.js";
+
+const KINDS = { F32: Float32Array, I32: Int32Array, I16: Int16Array, U8: Uint8Array, F16: Uint16Array };
+
+/**
+ * @param {string} url
+ * @returns {Promise<Object>} tensors by name, {shape, data}; half precision is widened to Float32Array
+ */
+export async function load(url) {
+  const answer = await fetch(url);
+  if (!answer.ok) throw new DipError(`The codec's file ${url} cannot be loaded: the server says ${answer.status}.`);
+  const buffer = await answer.arrayBuffer();
+  const length = Number(new DataView(buffer).getBigUint64(0, true));
+  const header = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 8, length)));
+  delete header.__metadata__;
+  return Object.fromEntries(
+    Object.entries(header).map(([name, { dtype, shape, data_offsets: [start, stop] }]) => {
+      const data = new KINDS[dtype](buffer.slice(8 + length + start, 8 + length + stop));
+      return [name, { shape, data: dtype === "F16" ? Float32Array.from(data, widened) : data }];
+    }),
+  );
+}
+
+/** The number that 16 bits stand for. */
+function widened(bits) {
+  const [exponent, fraction] = [(bits >> 10) & 31, bits & 1023];
+  const magnitude = (exponent ? 1024 + fraction : fraction) * STEPS[exponent];
+  return bits & 0x8000 ? -magnitude : magnitude;
+}
+
+const STEPS = Float64Array.from({ length: 32 }, (_, exponent) => 2 ** (Math.max(exponent, 1) - 25));
