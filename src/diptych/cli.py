@@ -25,6 +25,7 @@ from diptych.console import Batch, carry_out, complain, described, each, facts_o
 from diptych.errors import DiptychError
 from diptych.extras import extra
 from diptych.files import find_files, plan_jobs
+from diptych.page.command import page
 from diptych.report.command import report
 from diptych.serve.command import serve
 
@@ -418,6 +419,7 @@ app.command()(tools.lint)
 app.command()(tools.codecs)
 app.command()(ablate)
 app.command()(report)
+app.command()(page)
 app.command()(datasets.label)
 app.command()(serve)
 app.add_typer(datasets.convert, name="convert")

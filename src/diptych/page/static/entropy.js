@@ -56,12 +56,13 @@ export class EntropyModel {
     for (let pass = 0; pass <= this.context.length; pass++) {
       const now = pass ? this.corrected(pass, prediction, features, known, height, width) : prediction;
       const places = this.placesOf(pass, height, width);
-      const indexes = Uint8Array.from(places, (place) => tableOf(now[known.length + place]));
+      const indexes = new Uint8Array(places.length);
+      for (let k = 0; k < places.length; k++) indexes[k] = tableOf(now[known.length + places[k]]);
       const symbols = decoder.read(indexes);
-      places.forEach((place, k) => (known[place] = ONE * symbols[k] + now[place]));
+      for (let k = 0; k < places.length; k++) known[places[k]] = ONE * symbols[k] + now[places[k]];
     }
     decoder.close();
-    return Int32Array.from(known);
+    return new Int32Array(known);
   }
 
   hyperLatents(decoder, height, width, quality) {
@@ -96,20 +97,22 @@ export class EntropyModel {
     seen.set(features, around.data.length);
     const size = height * width;
     const correction = this.pointwise(this.pointwise(seen, size, expand), size, project);
-    return prediction.map((value, place) => value + correction[place]);
+    for (let place = 0; place < correction.length; place++) correction[place] += prediction[place];
+    return correction;
   }
 
   /** Where the latents of a pass are, in the order in which they are coded. */
   placesOf(pass, height, width) {
-    const places = [];
+    const places = new Uint32Array(this.latents * height * width);
+    let count = 0;
     for (let channel = 0, place = 0; channel < this.latents; channel++) {
       for (let y = 0; y < height; y++) {
         for (let x = 0; x < width; x++, place++) {
-          if (this.passes[4 * channel + 2 * (y % 2) + (x % 2)] === pass) places.push(place);
+          if (this.passes[4 * channel + 2 * (y % 2) + (x % 2)] === pass) places[count++] = place;
         }
       }
     }
-    return Uint32Array.from(places);
+    return places.subarray(0, count);
   }
 
   /** Its outputs are limited to `low` and 2^18. */

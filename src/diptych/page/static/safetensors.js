@@ -18,16 +18,21 @@ export async function load(url) {
   return Object.fromEntries(
     Object.entries(header).map(([name, { dtype, shape, data_offsets: [start, stop] }]) => {
       const data = new KINDS[dtype](buffer.slice(8 + length + start, 8 + length + stop));
-      return [name, { shape, data: dtype === "F16" ? Float32Array.from(data, widened) : data }];
+      return [name, { shape, data: dtype === "F16" ? widened(data) : data }];
     }),
   );
 }
 
-/** The number that 16 bits stand for. */
-function widened(bits) {
-  const [exponent, fraction] = [(bits >> 10) & 31, bits & 1023];
-  const magnitude = (exponent ? 1024 + fraction : fraction) * STEPS[exponent];
-  return bits & 0x8000 ? -magnitude : magnitude;
+/** The numbers that 16 bits each stand for. */
+function widened(halves) {
+  const numbers = new Float32Array(halves.length);
+  for (let k = 0; k < halves.length; k++) {
+    const bits = halves[k];
+    const exponent = (bits >> 10) & 31;
+    const magnitude = (exponent ? 1024 + (bits & 1023) : bits & 1023) * STEPS[exponent];
+    numbers[k] = bits & 0x8000 ? -magnitude : magnitude;
+  }
+  return numbers;
 }
 
 const STEPS = Float64Array.from({ length: 32 }, (_, exponent) => 2 ** (Math.max(exponent, 1) - 25));
