@@ -31,8 +31,6 @@ STATIC = Path(str(resources.files("diptych") / "page" / "static"))
 INDEX = Path("index.html")
 CODECS = Path("codecs")
 _NOT_DECODED_WITH = ("g_a.", "h_a.", "gains.log_gain")
-_ROWS = 4
-"""Outputs that the kernels compute together: trunks are as many channels, or a multiple of them."""
 
 
 def write(folder: Path, models: Sequence[Path] = (), overwrite: bool = False) -> list[Path]:
@@ -75,8 +73,6 @@ def _write_codecs(paths: Sequence[Path], folder: Path) -> None:
         model_id = frozen.model_id.hex()
         if model_id in known:
             raise ModelError(f"{path} is codec {model_id} again: name one file of each codec")
-        if frozen.widths.latent % _ROWS or frozen.widths.eighth % _ROWS or frozen.widths.quarter % _ROWS:
-            raise ModelError(f"{path} cannot be used in a browser: its channels are no multiples of {_ROWS}")
         beside = codecs.human_beside(path)
         human = _write_human(beside, frozen, folder) if beside.is_file() else None
         kept = {name: array for name, array in frozen.arrays.items() if not name.startswith(_NOT_DECODED_WITH)}

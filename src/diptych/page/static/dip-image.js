@@ -8,11 +8,12 @@
 
 import { DipError, open } from "./diptych.js";
 
-const STYLE = `
+const STYLE = new CSSStyleSheet();
+STYLE.replaceSync(`
   :host { display: inline-block; max-width: 100%; }
   :host([hidden]) { display: none; }
   canvas { display: block; width: 100%; height: auto; }
-  [hidden] { display: none; }`;
+  [hidden] { display: none; }`);
 
 export class DipImage extends HTMLElement {
   static observedAttributes = ["src", "view", "alt"];
@@ -22,8 +23,8 @@ export class DipImage extends HTMLElement {
 
   constructor() {
     super();
-    this.attachShadow({ mode: "open" }).innerHTML =
-      `<style>${STYLE}</style><canvas role="img" hidden></canvas><span role="alert" hidden></span>`;
+    this.attachShadow({ mode: "open" }).innerHTML = '<canvas role="img" hidden></canvas><span role="alert" hidden></span>';
+    this.shadowRoot.adoptedStyleSheets = [STYLE];
     this.canvas = this.shadowRoot.querySelector("canvas");
     this.alert = this.shadowRoot.querySelector("span");
   }

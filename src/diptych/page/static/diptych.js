@@ -42,7 +42,7 @@ export async function open(data) {
   await Promise.all(
     tilesOf(header).map(async (area, tile) => {
       const { height, width } = area;
-      const task = { task: "latents", codec, payload: payloads[tile], height, width, quality: header.quality };
+      const task = { task: "latents", codec, payload: payloads[tile].slice(), height, width, quality: header.quality };
       putPart(latents, plane, area, await pool.run(task));
     }),
   );

@@ -7,8 +7,8 @@
  */
 
 import { DipError } from "./errors.js";
-import { add, differ, FLOOR_F64, int, LANES, load, loadSplat, module, multiply, repeat, simd, store, subtract } from "./wasm.js";
-import { Variables, when } from "./wasm.js";
+import { add, differ, FLOOR_F64, int, LANES, load, loadSplat, module, multiply } from "./wasm.js";
+import { repeat, simd, store, subtract, Variables, when } from "./wasm.js";
 
 export const PANEL = 32;
 export const ROWS = 4; // outputs of a matrix product that are computed together

@@ -1,6 +1,6 @@
 /** The weights of `g_s` at a place on the dial, in the order in which the kernels read them. */
 
-import { packedLength, packWeights } from "./kernels.js";
+import { packedLength, packWeights, padded } from "./kernels.js";
 
 const CELL = 4; // side of the squares that the last layer finds at once, in pixels
 const COLOURS = 3;
@@ -29,9 +29,11 @@ export class Layers {
     for (const layer of Object.values(this.made)) layer.pack();
   }
 
-  pointwise(name) {
-    return this.product(name, (shape) => ({ outputs: shape[0], depth: shape[1] }), (weight, { depth }) => ({
-      weight: (output, d) => weight[output * depth + d],
+  /** A 1 x 1 convolution; of outputs of another product, if `behind` says so, whose rows were filled up with zeros. */
+  pointwise(name, behind = false) {
+    const size = ([outputs, inputs]) => ({ inputs, outputs, depth: behind ? padded(inputs) : inputs });
+    return this.product(name, size, (weight, { inputs }) => ({
+      weight: (output, d) => (d < inputs ? weight[output * inputs + d] : 0),
       bias: (output) => output,
     }));
   }

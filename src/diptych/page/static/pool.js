@@ -24,16 +24,18 @@ export class Pool {
     const worker = this.idle.pop() ?? this.start();
     if (!worker) return;
     const { task, resolve, reject } = this.waiting.shift();
-    const ended = (settle) => {
-      settle();
+    worker.onmessage = ({ data: { result, error } }) => {
+      if (error) reject(new DipError(error));
+      else resolve(result);
       this.idle.push(worker);
       this.next();
     };
-    worker.onmessage = ({ data: { result, error } }) =>
-      ended(() => (error ? reject(new DipError(error)) : resolve(result)));
     worker.onerror = (event) => {
       event.preventDefault();
-      ended(() => reject(new DipError("The decoder's files beside this page cannot be loaded.")));
+      worker.terminate();
+      this.started--;
+      reject(new DipError("The decoder's files cannot be loaded."));
+      this.next();
     };
     worker.postMessage(task);
   }

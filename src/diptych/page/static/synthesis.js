@@ -31,7 +31,7 @@ export class Synthesis {
     const block = (name) => ({
       spatial: this.layers.depthwise(`${name}.spatial`),
       expand: this.layers.pointwise(`${name}.expand`),
-      project: this.layers.pointwise(`${name}.project`),
+      project: this.layers.pointwise(`${name}.project`, true),
     });
     const phases = (name) => [0, 1].map((row) => [0, 1].map((column) => this.layers.phase(name, row, column)));
     this.first = this.layers.pointwise("stages.latent.0");
@@ -103,11 +103,11 @@ export class Synthesis {
   block(x, { spatial, expand, project }) {
     const { kernels } = this;
     const out = new Plane(kernels, x.channels, x.height, x.width);
-    const [seen, hidden] = [expand, project].map(({ depth }) => kernels.take(padded(depth) * PANEL * CHUNK));
-    const { depth, outputs } = expand;
+    const [seen, hidden] = [expand, project].map(({ depth }) => kernels.take(depth * PANEL * CHUNK));
+    const { depth } = expand;
     for (const { count, offset } of chunks(x.panels)) {
       kernels.depthwise(spatial.address, x.start + offset, seen, depth, count, x.stride, 4 * x.pitch, depth * PANEL);
-      this.product(expand, seen, hidden, count, PANEL, { outPanel: outputs * PANEL, low: 0 });
+      this.product(expand, seen, hidden, count, PANEL, { outPanel: project.depth * PANEL, low: 0 });
       this.product(project, hidden, out.start + offset, count, out.stride, { residual: x.start - out.start });
     }
     return out.clearBorder();
@@ -146,7 +146,7 @@ export class Synthesis {
     const picture = new Uint8ClampedArray(4 * height * width).fill(255);
     const row = CHUNK * PANEL;
     const panels = kernels.take(pixel.depth * PANEL * CHUNK);
-    const out = kernels.take(pixel.outputs * row);
+    const out = kernels.take(padded(pixel.outputs) * row);
     const shifts = CORNERS.flatMap((y) => CORNERS.map((x) => [y, x]));
     const levels = kernels.floats(out, (pixel.outputs * row) / 4);
     for (const { count, offset } of chunks(x.panels)) {

@@ -9,8 +9,8 @@ import { Synthesis } from "./synthesis.js";
 const opened = new Map();
 
 /** The codec whose files are at these addresses, kept for the next task. */
-function codecAt({ weights, human }) {
-  if (!opened.has(weights)) opened.set(weights, open(weights, human));
+async function codecAt({ weights, human }) {
+  if (!opened.has(weights)) opened.set(weights, await open(weights, human));
   return opened.get(weights);
 }
 
@@ -31,7 +31,7 @@ onmessage = async ({ data: { task, codec, ...details } }) => {
     const result = tasks[task](await codecAt(codec), details);
     postMessage({ result }, [result.buffer]);
   } catch (error) {
-    opened.delete(codec.weights); // its memory may be in any state
+    if (!(error instanceof DipError)) opened.delete(codec.weights); // its memory may be in any state
     postMessage({ error: sentence(error) });
   }
 };
