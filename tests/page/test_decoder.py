@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
 
 import diptych
 from diptych.bitstream import Container, Header, pack, unpack
@@ -23,14 +22,18 @@ FOLDER = Path(make.__file__).parent
 VECTORS = json.loads((FOLDER / "vectors.json").read_bytes())
 CODECS = [FOLDER / name for name in VECTORS["codecs"].values()]
 
-LATENTS = "async (bytes) => [...new Uint8Array(await crypto.subtle.digest('SHA-256', (await dip.open(bytes)).latents))]"
+LATENTS = (
+    "async (bytes) => [...new Uint8Array(await crypto.subtle.digest('SHA-256', (await dip.open(bytes)).latents))]"
+)
 PIXELS = """async (bytes, view) => {
     const { data, width, height } = await (await dip.open(bytes)).decode(view);
     let text = "";
     for (let at = 0; at < data.length; at += 4096) text += String.fromCharCode(...data.subarray(at, at + 4096));
     return [width, height, btoa(text)];
 }"""
-PROBLEM = "async (bytes) => dip.open(bytes).then(() => null, (error) => [error instanceof dip.DipError, error.message])"
+PROBLEM = (
+    "async (bytes) => dip.open(bytes).then(() => null, (error) => [error instanceof dip.DipError, error.message])"
+)
 PROBLEMS = """async (bytes, damage) => {
     const { unpack } = await import("./container.js");
     return damage.map(([length, place, bit]) => {
@@ -67,6 +70,14 @@ def pixels(page: Any, data: bytes, view: str | float) -> np.ndarray:
     return levels[..., :3].astype(int)
 
 
+def single_precision(codec: Codec) -> Codec:
+    """The same codec on an engine that is as exact as the browser: random weights make much of any other."""
+    pytest.importorskip("onnxruntime")
+    from diptych.engine.onnx import OnnxRuntime
+
+    return Codec(codec.frozen, codec.transforms.human, OnnxRuntime(1))
+
+
 def vector(name: str) -> bytes:
     return (FOLDER / f"{name}.dip").read_bytes()
 
@@ -79,9 +90,12 @@ def test_latents_of_all_vectors(opened: Open, folder: Path) -> None:
 
 def test_machine_views_of_all_vectors(opened: Open, folder: Path) -> None:
     page = opened(folder)
-    for path in sorted(FOLDER.glob("*.png")):
-        off = np.abs(pixels(page, vector(path.stem), "machine") - np.asarray(Image.open(path)).astype(int))
-        assert off.max() <= 1, path.stem
+    codecs = {codec.model_id: codec for codec in map(load, CODECS)}
+    for name in VECTORS["latents"]:
+        if "largest" not in name and "extremes" not in name:  # no picture: their numbers are not that of one
+            data = vector(name)
+            view = single_precision(codecs[unpack(data).header.model_id]).decode(data)
+            assert np.abs(pixels(page, data, "machine") - np.asarray(view).astype(int)).max() <= 1, name
 
 
 def test_views_of_the_shipped_codec(opened: Open, tmp_path: Path) -> None:
@@ -97,10 +111,8 @@ def test_views_of_the_shipped_codec(opened: Open, tmp_path: Path) -> None:
 
 def test_windows_leave_no_seam(opened: Open, small: Path, codec: Codec) -> None:
     data = codec.encode(picture(1200, 1061), quality=70)
-    view = np.asarray(codec.decode(data, "human")).astype(int)
-    off = np.abs(pixels(opened(small), data, "human") - view)
-    assert off.max() <= 8  # random weights: see test_vectors.py
-    assert off.mean() < 0.8
+    view = np.asarray(single_precision(codec).decode(data, "human")).astype(int)
+    assert np.abs(pixels(opened(small), data, "human") - view).max() <= 1
 
 
 def test_tiles(opened: Open, small: Path, codec: Codec) -> None:

@@ -63,7 +63,7 @@ def test_both_views_the_dial_and_downloads(opened: Open, folder: Path, codec: Co
     assert page.text_content("#size") == "90 × 61"
     assert page.text_content("#codec") == codec.model_id.hex()
     assert page.eval_on_selector("#machine", "(picture) => picture.canvas.width") == 90
-    for value, name, view in ((1, "human", "human"), (0.35, "0.35", 0.35), (0, "machine", "machine")):
+    for value, name, view in ((0.35, "0.35", 0.35), (0, "machine", "machine"), (1, "human", "human")):
         turn(page, value)
         assert page.text_content("#view-value") == name
         filename, levels = saved(page)

@@ -92,6 +92,7 @@ function download() {
 }
 
 view.addEventListener("input", () => {
+  if (chosen.view === view.value) return;
   busy("Painting");
   turn();
 });
