@@ -1,11 +1,12 @@
 """Time the decoder in a browser, and compare what it decodes with what the package does.
 
     npm install --prefix ort onnxruntime-web
-    python benchmarks/browser.py ../shared/data/kodak --ort ort/node_modules/onnxruntime-web/dist --out results/browser.json
+    python benchmarks/browser.py ../shared/data/kodak --out results/browser.json \\
+        --ort ort/node_modules/onnxruntime-web/dist
 
-For each photo: the latents (bytes to `y_hat`, all in a worker), then the machine's view and the human one, one after the
-other, in milliseconds of the page. `--ort` also runs `g_s` in ONNX Runtime Web, on one thread and on latents of the
-same size, in turn with ours. Chromium is headless; the first photo is decoded once before, unmeasured.
+For each photo: the latents (bytes to `y_hat`), then the machine's view and the human one, one after the other, in
+milliseconds of the page. `--ort` also runs `g_s` in ONNX Runtime Web, on one thread, on latents of the same size,
+in turn with ours. Chromium is headless; the first photo is decoded once before, unmeasured.
 """
 
 from __future__ import annotations
@@ -45,9 +46,11 @@ DECODE = """async (content) => {
         times.push(performance.now());
     }
     const text = ({ data }) => {
-        let letters = "";
-        for (let at = 0; at < data.length; at += 4096) letters += String.fromCharCode(...data.subarray(at, at + 4096));
-        return btoa(letters);
+        const parts = [];
+        for (let at = 0; at < data.length; at += 4096) {
+            parts.push(String.fromCharCode(...data.subarray(at, at + 4096)));
+        }
+        return btoa(parts.join(""));
     };
     const hash = await crypto.subtle.digest("SHA-256", file.latents);
     return { times, views: views.map(text), hash: [...new Uint8Array(hash)] };
@@ -57,7 +60,8 @@ ORT = """async (shape) => {
     ort.env.wasm.numThreads = 1;
     ort.env.wasm.wasmPaths = "/";
     globalThis.session ??= await ort.InferenceSession.create("/g_s.onnx", { executionProviders: ["wasm"] });
-    const tensor = (shape) => new ort.Tensor("float32", new Float32Array(shape.reduce((a, b) => a * b)).fill(0.1), shape);
+    const numbers = (count) => new Float32Array(count).fill(0.1);
+    const tensor = (shape) => new ort.Tensor("float32", numbers(shape.reduce((a, b) => a * b)), shape);
     const inputs = { x: tensor(shape), offset: tensor([1, shape[1], 1, 1]) };
     const start = performance.now();
     await session.run(inputs);
@@ -91,9 +95,7 @@ def main() -> None:
             facts["ort_bytes"] = sum((viewer / name).stat().st_size for name in ORT_FILES)
         server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=viewer))
         Thread(target=server.serve_forever, daemon=True).start()
-        photos = sorted(path for path in options.photos.iterdir() if path.suffix in (".webp", ".png"))[
-            : options.limit
-        ]
+        photos = sorted(options.photos.glob("*.webp"))[: options.limit]
         facts |= measure(f"http://127.0.0.1:{server.server_port}/codecs/codecs.json", photos, options)
         server.shutdown()
     options.out.write_text(json.dumps(facts, indent=1) + "\n")

@@ -4,6 +4,7 @@ import base64
 import json
 from hashlib import sha256
 from pathlib import Path
+from shutil import copytree
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from diptych.bitstream import Container, Header, pack, unpack
 from diptych.codec import Codec, load
 from diptych.errors import BitstreamError
 from diptych.page import write
-from page.conftest import Open, in_page
+from page.conftest import Open, in_page, served
 from samples import picture
 from vectors import make
 
@@ -179,10 +180,6 @@ def test_a_view_that_is_not_there(opened: Open, folder: Path) -> None:
 
 
 def test_weights_that_are_gone(browser: Any, small: Path, tmp_path: Path, codec: Codec) -> None:
-    from shutil import copytree
-
-    from page.conftest import served
-
     copy = copytree(small, tmp_path / "copy")
     weights = copy / "codecs" / f"{codec.model_id.hex()}.safetensors"
     content = weights.read_bytes()

@@ -3,6 +3,7 @@
 import re
 from io import BytesIO
 from pathlib import Path
+from shutil import copytree
 from typing import Any
 
 import numpy as np
@@ -60,7 +61,7 @@ def test_both_views_the_dial_and_downloads(opened: Open, folder: Path, codec: Co
     page = opened(folder)
     dropped(page, dip)
     assert page.text_content("#bytes") == f"{len(dip)} bytes"
-    assert page.text_content("#size") == "90 × 61"
+    assert page.text_content("#size") == "90 \N{MULTIPLICATION SIGN} 61"
     assert page.text_content("#codec") == codec.model_id.hex()
     assert page.eval_on_selector("#machine", "(picture) => picture.canvas.width") == 90
     for value, name, view in ((0.35, "0.35", 0.35), (0, "machine", "machine"), (1, "human", "human")):
@@ -133,8 +134,6 @@ def test_opened_as_a_file_it_says_what_to_do(browser: Any, folder: Path) -> None
 
 
 def test_the_element_of_the_documentation(opened: Open, folder: Path, tmp_path: Path, dip: bytes) -> None:
-    from shutil import copytree
-
     copytree(folder, tmp_path / "viewer")
     (tmp_path / "photo.dip").write_bytes(dip)
     (tmp_path / "broken.dip").write_bytes(dip[:30])
@@ -151,7 +150,8 @@ def test_the_element_of_the_documentation(opened: Open, folder: Path, tmp_path: 
     assert page.evaluate(painted, "machine") != page.evaluate(painted, "human") == machine
     failed = """(src) => new Promise((resolve) => {
         const picture = document.querySelector("dip-image");
-        picture.addEventListener("error", ({ message }) => resolve([message, picture.canvas.hidden]), { once: true });
+        const tell = ({ message }) => resolve([message, picture.canvas.hidden]);
+        picture.addEventListener("error", tell, { once: true });
         picture.src = src;
     })"""
     assert page.evaluate(failed, "broken.dip") == ["The file is truncated in tile 1 of 1.", True]

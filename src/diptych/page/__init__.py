@@ -6,9 +6,9 @@
     codecs: integers, tables, g_s  ──────┼──> viewer/index.html, viewer/codecs/ID.safetensors
     their human views  ──────────────────┘           viewer/codecs/codecs.json: which there are, by id
 
-The JavaScript computes everything itself, in WebAssembly that it assembles when it starts (``static/kernels.js``):
-the entropy path in float64, exact there as here, and ``g_s`` in float32. Nothing is compiled or fetched to write the
-folder. ``docs/browser.md`` is for those who use it in pages of their own.
+The JavaScript computes everything itself, in WebAssembly that it assembles when it starts
+(``static/kernels.js``): the entropy path in float64, exact there as here, and ``g_s`` in float32. Nothing is built
+or fetched to write the folder. ``docs/browser.md`` is for those who use it in pages of their own.
 """
 
 from __future__ import annotations

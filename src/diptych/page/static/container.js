@@ -11,8 +11,8 @@ const MAX_SQUARES = 1024; // of a picture that is one tile
 
 /**
  * @param {Uint8Array} data a whole file
- * @returns header and payloads: {width, height, quality (1/100), tile (pixels, 0 for one tile), hint (0..1 or null),
- *   model (8 hexadecimal digits), payloads: [Uint8Array]}
+ * @returns header and payloads: {width, height, quality (1/100), tile (pixels, 0 for one tile), hint (0..1 or
+ *   null), model (8 hexadecimal digits), payloads: [Uint8Array]}
  * @throws DipError if the file is not exactly as specified
  */
 export function unpack(data) {

@@ -1,9 +1,9 @@
 /**
  * `<dip-image src="photo.dip" view="human" alt="A street">`: as `<img>`, for .dip files.
  *
- * `view` is machine, human or a number from 0 to 1; without it the human view is shown, or the machine's where there
- * is no other. Events are `load` and `error`; an error is also shown, in place of the picture. In scripts, `file` is
- * what `open` of diptych.js returns, and may be set instead of `src`; `canvas` holds the picture.
+ * `view` is machine, human or a number from 0 to 1; without it the human view is shown, or the machine's if it has
+ * no other. Events are `load` and `error`; an error is also shown in place of the picture. In scripts, `file` is what
+ * `open` of diptych.js returns, and may be set instead of `src`; `canvas` holds the picture.
  */
 
 import { DipError, open } from "./diptych.js";
@@ -23,7 +23,8 @@ export class DipImage extends HTMLElement {
 
   constructor() {
     super();
-    this.attachShadow({ mode: "open" }).innerHTML = '<canvas role="img" hidden></canvas><span role="alert" hidden></span>';
+    this.attachShadow({ mode: "open" }).innerHTML =
+      '<canvas role="img" hidden></canvas><span role="alert" hidden></span>';
     this.shadowRoot.adoptedStyleSheets = [STYLE];
     this.canvas = this.shadowRoot.querySelector("canvas");
     this.alert = this.shadowRoot.querySelector("span");
@@ -65,7 +66,7 @@ export class DipImage extends HTMLElement {
     this.#wanted++;
     if (this.#running) return;
     this.#running = true;
-    for (let begun = 0; begun !== this.#wanted; ) {
+    for (let begun = 0; begun !== this.#wanted;) {
       begun = this.#wanted;
       await this.#decode(this.find, () => begun === this.#wanted);
     }

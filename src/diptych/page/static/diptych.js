@@ -42,7 +42,14 @@ export async function open(data) {
   await Promise.all(
     tilesOf(header).map(async (area, tile) => {
       const { height, width } = area;
-      const task = { task: "latents", codec, payload: payloads[tile].slice(), height, width, quality: header.quality };
+      const task = {
+        task: "latents",
+        codec,
+        payload: payloads[tile].slice(),
+        height,
+        width,
+        quality: header.quality,
+      };
       putPart(latents, plane, area, await pool.run(task));
     }),
   );
@@ -91,7 +98,8 @@ class DipFile {
     if (!(position >= 0 && position <= 1)) {
       throw new DipError(`There is no view '${view}': use machine, human or a number from 0 to 1.`);
     }
-    if (position && !this.hasHumanView) throw new DipError("This codec has no human view: show the machine's view.");
+    if (position && !this.hasHumanView)
+      throw new DipError("This codec has no human view: show the machine's view.");
     const plane = planeOf(this);
     const picture = new ImageData(this.width, this.height);
     await Promise.all(
@@ -99,7 +107,15 @@ class DipFile {
         const { height, width } = outer;
         const values = part(this.latents, plane, outer);
         const quality = Math.round(100 * this.quality);
-        const pixels = await pool.run({ task: "pixels", codec: this.#codec, values, height, width, quality, position });
+        const pixels = await pool.run({
+          task: "pixels",
+          codec: this.#codec,
+          values,
+          height,
+          width,
+          quality,
+          position,
+        });
         paste(picture, pixels, inner, outer);
       }),
     );

@@ -68,7 +68,9 @@ export class EntropyModel {
   hyperLatents(decoder, height, width, quality) {
     const knot = Math.floor((quality + 500) / 1000);
     const size = height * width;
-    const [index, mean] = ["prior.index", "prior.mean"].map((name) => this.arrays[name].data.subarray(knot * this.hyper));
+    const [index, mean] = ["prior.index", "prior.mean"].map((name) =>
+      this.arrays[name].data.subarray(knot * this.hyper),
+    );
     const indexes = Uint8Array.from({ length: this.hyper * size }, (_, place) => index[Math.floor(place / size)]);
     const data = Float64Array.from(decoder.read(indexes), (s, place) => ONE * s + mean[Math.floor(place / size)]);
     return { data, channels: this.hyper, height, width };
@@ -144,9 +146,22 @@ export class EntropyModel {
       const count = Math.min(POSITIONS, size - start);
       const blocks = Math.ceil(count / PANEL_POSITIONS);
       const input = kernels.doubles(plane, depth * POSITIONS);
-      for (let d = 0; d < depth; d++) input.set(x.subarray(d * size + start, d * size + start + count), d * POSITIONS);
+      for (let d = 0; d < depth; d++)
+        input.set(x.subarray(d * size + start, d * size + start + count), d * POSITIONS);
       kernels.pack(plane, panels, depth, blocks, row, depth * PANEL);
-      kernels.exactProduct(address, panels, out, 0, depth * PANEL, padded(outputs) / ROWS, blocks, row, PANEL, low, LIMIT);
+      kernels.exactProduct(
+        address,
+        panels,
+        out,
+        0,
+        depth * PANEL,
+        padded(outputs) / ROWS,
+        blocks,
+        row,
+        PANEL,
+        low,
+        LIMIT,
+      );
       const output = kernels.doubles(out, outputs * POSITIONS);
       for (let o = 0; o < outputs; o++) {
         result.set(output.subarray(o * POSITIONS, o * POSITIONS + count), o * size + start);
@@ -159,7 +174,10 @@ export class EntropyModel {
 
 const tableOf = (index) => Math.min(LEVELS - 1, Math.max(0, Math.floor((8 * index + 24 * ONE + 128) / ONE)));
 
-const depthwiseLayer = (arrays, name) => ({ weight: arrays[`${name}.weight`].data, bias: arrays[`${name}.bias`].data });
+const depthwiseLayer = (arrays, name) => ({
+  weight: arrays[`${name}.weight`].data,
+  bias: arrays[`${name}.bias`].data,
+});
 
 /** A depthwise 3 x 3 layer with zeros beyond the borders. */
 function depthwise({ data, channels, height, width }, { weight, bias }) {
@@ -177,9 +195,15 @@ function depthwise({ data, channels, height, width }, { weight, bias }) {
         const below = at + pitch;
         const last = below + pitch;
         const sum =
-          a * bordered[at] + b * bordered[at + 1] + c * bordered[at + 2] +
-          d * bordered[below] + e * bordered[below + 1] + f * bordered[below + 2] +
-          g * bordered[last] + h * bordered[last + 1] + i * bordered[last + 2];
+          a * bordered[at] +
+          b * bordered[at + 1] +
+          c * bordered[at + 2] +
+          d * bordered[below] +
+          e * bordered[below + 1] +
+          f * bordered[below + 2] +
+          g * bordered[last] +
+          h * bordered[last + 1] +
+          i * bordered[last + 2];
         out[place] = clamp(Math.floor((sum + bias[channel] + 2048) * SCALE));
       }
     }

@@ -21,7 +21,7 @@ const step = (variables, name, by) => variables.set[name](add(variables.get[name
 /**
  * `out[row][position] = min(high, max(low, bias[row] + sum over depth of weight[row][depth] * x[depth][position]))`
  *
- * `weights` holds, for each group of 4 rows, 4 biases and then 4 weights for each depth. Row r of panel p is written
+ * `weights` holds, for each group of 4 rows, 4 biases, then 4 weights for each depth. Row r of panel p is written
  * to `out + r * outRow + p * outPanel`. `residual`, if not 0, is how far from each output lies what is added to it.
  * Double precision rounds down to whole numbers before the limits.
  */
@@ -30,8 +30,15 @@ function product(kind, fused) {
   const rows = [...Array(ROWS).keys()];
   const sums = rows.flatMap((row) => [`sum${row}a`, `sum${row}b`]);
   const v = new Variables(
-    { ...i32s("weights", "x", "out", "residual", "depth", "groups", "panels", "outRow", "outPanel"), low: kind, high: kind },
-    { ...i32s("at", "end", "left", "target", "w", "place"), ...v128s(...sums, "a", "b", "weight", "floor", "ceiling") },
+    {
+      ...i32s("weights", "x", "out", "residual", "depth", "groups", "panels", "outRow", "outPanel"),
+      low: kind,
+      high: kind,
+    },
+    {
+      ...i32s("at", "end", "left", "target", "w", "place"),
+      ...v128s(...sums, "a", "b", "weight", "floor", "ceiling"),
+    },
   );
   const { get, set } = v;
   const times = (sum, x) =>
@@ -135,10 +142,7 @@ function depthwise(fused) {
 
 /** Positions of a plane to panels, in any precision. `stride` is from a channel to the next. */
 function pack() {
-  const v = new Variables(
-    i32s("x", "out", "channels", "panels", "stride", "depth"),
-    i32s("at", "left", "target"),
-  );
+  const v = new Variables(i32s("x", "out", "channels", "panels", "stride", "depth"), i32s("at", "left", "target"));
   const { get, set } = v;
   const panel = [
     store(get.target, load(get.at)),

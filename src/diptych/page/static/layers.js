@@ -5,10 +5,16 @@ import { packedLength, packWeights, padded } from "./kernels.js";
 const CELL = 4; // side of the squares that the last layer finds at once, in pixels
 const COLOURS = 3;
 
-/** Rows, or columns, of the two inputs of each phase of a transposed convolution, and of the kernel that they meet. */
+/** Rows, or columns, of the two inputs of each phase of a transposed convolution, and those of the kernel. */
 export const PHASES = [
-  [{ shift: 0, tap: 1 }, { shift: -1, tap: 3 }],
-  [{ shift: 0, tap: 2 }, { shift: 1, tap: 0 }],
+  [
+    { shift: 0, tap: 1 },
+    { shift: -1, tap: 3 },
+  ],
+  [
+    { shift: 0, tap: 2 },
+    { shift: 1, tap: 0 },
+  ],
 ];
 export const CORNERS = [-1, 0]; // rows, or columns, of the inputs of the last layer
 
@@ -29,7 +35,7 @@ export class Layers {
     for (const layer of Object.values(this.made)) layer.pack();
   }
 
-  /** A 1 x 1 convolution; of outputs of another product, if `behind` says so, whose rows were filled up with zeros. */
+  /** A 1 x 1 convolution; `behind` another product, whose rows were filled up with zeros, or not. */
   pointwise(name, behind = false) {
     const size = ([outputs, inputs]) => ({ inputs, outputs, depth: behind ? padded(inputs) : inputs });
     return this.product(name, size, (weight, { inputs }) => ({
@@ -41,17 +47,22 @@ export class Layers {
   /** One of the four phases of a transposed convolution of kernel 4 and stride 2. */
   phase(name, row, column) {
     const size = ([inputs, outputs]) => ({ inputs, outputs, depth: 4 * inputs });
-    return this.product(name, size, (weight, { inputs, outputs }) => ({
-      weight: (output, d) => {
-        const [corner, input] = [Math.floor(d / inputs), d % inputs];
-        const [y, x] = [PHASES[row][corner >> 1].tap, PHASES[column][corner & 1].tap];
-        return weight[((input * outputs + output) * 4 + y) * 4 + x];
-      },
-      bias: (output) => output,
-    }), `${name} ${row} ${column}`);
+    return this.product(
+      name,
+      size,
+      (weight, { inputs, outputs }) => ({
+        weight: (output, d) => {
+          const [corner, input] = [Math.floor(d / inputs), d % inputs];
+          const [y, x] = [PHASES[row][corner >> 1].tap, PHASES[column][corner & 1].tap];
+          return weight[((input * outputs + output) * 4 + y) * 4 + x];
+        },
+        bias: (output) => output,
+      }),
+      `${name} ${row} ${column}`,
+    );
   }
 
-  /** The transposed convolution of kernel 8 and stride 4, as one of 2 x 2 inputs to 4 x 4 pixels of three colours. */
+  /** The transposed convolution of kernel 8 and stride 4: of 2 x 2 inputs to 4 x 4 pixels of three colours. */
   pixel(name) {
     const size = ([inputs]) => ({ inputs, outputs: COLOURS * CELL ** 2, depth: 4 * inputs });
     return this.product(name, size, (weight, { inputs }) => ({

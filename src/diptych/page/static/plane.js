@@ -1,6 +1,6 @@
 /**
- * Channels of one size in the kernels' memory. Rows have one zero behind them, and rows of zeros lie above and below,
- * so that a neighbour of any position is a fixed number of places away, and zero beyond the borders.
+ * Channels of one size in the kernels' memory. Rows have a zero behind them, rows of zeros lie above and below, so
+ * that a neighbour of any position is a fixed number of places away, and zero beyond the borders.
  */
 
 import { padded } from "./kernels.js";

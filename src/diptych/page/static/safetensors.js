@@ -16,10 +16,19 @@ export async function load(url) {
   const header = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 8, length)));
   delete header.__metadata__;
   return Object.fromEntries(
-    Object.entries(header).map(([name, { dtype, shape, data_offsets: [start, stop] }]) => {
-      const data = new KINDS[dtype](buffer.slice(8 + length + start, 8 + length + stop));
-      return [name, { shape, data: dtype === "F16" ? widened(data) : data }];
-    }),
+    Object.entries(header).map(
+      ([
+        name,
+        {
+          dtype,
+          shape,
+          data_offsets: [start, stop],
+        },
+      ]) => {
+        const data = new KINDS[dtype](buffer.slice(8 + length + start, 8 + length + stop));
+        return [name, { shape, data: dtype === "F16" ? widened(data) : data }];
+      },
+    ),
   );
 }
 

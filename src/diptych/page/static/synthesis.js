@@ -3,8 +3,8 @@
  *
  *     y_hat ──1x1──[block]x2──T s2──[block]x4──T s2──[block]──2x2── cells of 4 x 4 pixels
  *
- * A block is depthwise 3x3, pointwise to twice the channels, ReLU, pointwise back, and the sum with its input. `T s2`
- * are transposed convolutions of kernel 4: four products of 2 x 2 inputs, one for each phase of the output.
+ * A block is depthwise 3x3, pointwise to twice the channels, ReLU, pointwise back, and the sum with its input.
+ * `T s2` are transposed convolutions of kernel 4: four products of 2 x 2 inputs, one for each phase of the output.
  */
 
 import { padded, PANEL, ROWS } from "./kernels.js";
@@ -67,7 +67,9 @@ export class Synthesis {
   /** `y_hat` and the offset of a quality. */
   input(values, height, width, quality) {
     const plane = new Plane(this.kernels, values.length / (height * width), height, width);
-    const [logarithms, offsets] = ["gains.log_inverse", "g_s.quality.knots"].map((name) => this.atQuality(name, quality));
+    const [logarithms, offsets] = ["gains.log_inverse", "g_s.quality.knots"].map((name) =>
+      this.atQuality(name, quality),
+    );
     const numbers = plane.numbers();
     for (let channel = 0, place = 0; channel < plane.channels; channel++) {
       const gain = Math.exp(logarithms[channel]) / ONE;
@@ -106,7 +108,16 @@ export class Synthesis {
     const [seen, hidden] = [expand, project].map(({ depth }) => kernels.take(depth * PANEL * CHUNK));
     const { depth } = expand;
     for (const { count, offset } of chunks(x.panels)) {
-      kernels.depthwise(spatial.address, x.start + offset, seen, depth, count, x.stride, 4 * x.pitch, depth * PANEL);
+      kernels.depthwise(
+        spatial.address,
+        x.start + offset,
+        seen,
+        depth,
+        count,
+        x.stride,
+        4 * x.pitch,
+        depth * PANEL,
+      );
       this.product(expand, seen, hidden, count, PANEL, { outPanel: project.depth * PANEL, low: 0 });
       this.product(project, hidden, out.start + offset, count, out.stride, { residual: x.start - out.start });
     }
@@ -119,7 +130,12 @@ export class Synthesis {
     const out = new Plane(kernels, outputs, 2 * x.height, 2 * x.width);
     const phase = new Plane(kernels, outputs, x.height, x.width);
     const panels = kernels.take(depth * PANEL * CHUNK);
-    for (const [i, j] of [[0, 0], [0, 1], [1, 0], [1, 1]]) {
+    for (const [i, j] of [
+      [0, 0],
+      [0, 1],
+      [1, 0],
+      [1, 1],
+    ]) {
       const shifts = PHASES[i].flatMap((y) => PHASES[j].map((x) => [y.shift, x.shift]));
       for (const { count, offset } of chunks(x.panels)) {
         this.neighbours(x, shifts, offset, panels, count);
@@ -164,7 +180,19 @@ export class Synthesis {
   product(layer, panels, out, count, outRow, { outPanel = PANEL, low = -Infinity, residual = 0 } = {}) {
     const { address, depth, outputs } = layer;
     const groups = padded(outputs) / ROWS;
-    this.kernels.product(address, panels, out, residual, depth * PANEL, groups, count, outRow, outPanel, low, Infinity);
+    this.kernels.product(
+      address,
+      panels,
+      out,
+      residual,
+      depth * PANEL,
+      groups,
+      count,
+      outRow,
+      outPanel,
+      low,
+      Infinity,
+    );
   }
 }
 
@@ -194,6 +222,7 @@ function paint(picture, height, width, top, left, levels, stride) {
     const [y, x] = [top + (place >> 2), left + (place & 3)];
     if (y < 0 || x < 0 || y >= height || x >= width) continue;
     const at = 4 * (y * width + x);
-    for (let colour = 0; colour < 3; colour++) picture[at + colour] = 255 * levels[(3 * place + colour) * stride] + 127.5;
+    for (let colour = 0; colour < 3; colour++)
+      picture[at + colour] = 255 * levels[(3 * place + colour) * stride] + 127.5;
   }
 }

@@ -3,7 +3,20 @@
 import { DipError, open } from "./diptych.js";
 import "./dip-image.js";
 
-const ids = ["drop", "file", "show", "pair", "at", "machine", "chosen", "view", "view-value", "dials", "error", "status"];
+const ids = [
+  "drop",
+  "file",
+  "show",
+  "pair",
+  "at",
+  "machine",
+  "chosen",
+  "view",
+  "view-value",
+  "dials",
+  "error",
+  "status",
+];
 const [drop, file, show, pair, at, machine, chosen, view, viewValue, dials, error, status] = ids.map(byId);
 let name = "";
 let asked = 0; // files, of which only the last is shown
@@ -20,7 +33,8 @@ async function take(given) {
     const opened = await open(await given.arrayBuffer());
     if (mine === asked) shown(given.name, opened);
   } catch (problem) {
-    if (mine === asked) failed(problem instanceof DipError ? problem.message : `The file cannot be read: ${problem.message}`);
+    if (mine === asked)
+      failed(problem instanceof DipError ? problem.message : `The file cannot be read: ${problem.message}`);
   }
 }
 
@@ -30,7 +44,7 @@ function shown(called, opened) {
   show.hidden = byId("facts").hidden = byId("downloads").hidden = false;
   drop.classList.add("small");
   dials.disabled = !opened.hasHumanView;
-  view.value = opened.hasHumanView ? opened.hint ?? 1 : 0;
+  view.value = opened.hasHumanView ? (opened.hint ?? 1) : 0;
   byId("no-human").hidden = opened.hasHumanView;
   pair.style.setProperty("--ratio", opened.width / opened.height);
   pair.style.setProperty("--width", `${opened.width}px`);
