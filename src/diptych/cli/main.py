@@ -27,6 +27,7 @@ from diptych.cli.grid import grid
 from diptych.cli.info import info
 from diptych.cli.label import label
 from diptych.cli.lint import lint
+from diptych.cli.page import page
 from diptych.cli.report import report
 from diptych.cli.selftest import selftest
 from diptych.cli.serve import serve
@@ -95,6 +96,7 @@ for command in (
     codecs,
     ablate,
     report,
+    page,
     label,
     serve,
 ):
