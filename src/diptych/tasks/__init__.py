@@ -18,7 +18,7 @@ from diptych.errors import ModelError, extra
 from diptych.tasks.descriptions import read_description
 
 if TYPE_CHECKING:
-    from diptych.tasks.detector import OwnTask
+    from diptych.tasks.detector_task import OwnTask
 
 PREDICTIONS = 1
 """Version of what the package's machines predict from equal weights. Raise it with every change that alters a

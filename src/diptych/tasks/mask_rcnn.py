@@ -16,7 +16,7 @@ from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredic
 from torchvision.ops import MultiScaleRoIAlign
 
 from diptych.tasks.backbone import IMAGENET_MEAN, IMAGENET_STD
-from diptych.tasks.detector import OwnSettings, OwnTask, in_float32
+from diptych.tasks.detector_task import OwnSettings, OwnTask, in_float32
 from diptych.tasks.fpn import Pyramid
 
 LOSSES = ("loss_objectness", "loss_rpn_box_reg", "loss_classifier", "loss_box_reg", "loss_mask")

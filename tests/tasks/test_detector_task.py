@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 from diptych.data.coco import CocoDataset
 from diptych.errors import ModelError
 from diptych.tasks import load_task
-from diptych.tasks.detector import OwnTask
+from diptych.tasks.detector_task import OwnTask
 from tensors import pictures, targets
 
 
