@@ -48,7 +48,8 @@ class Transforms:
         run, knots = self._encoder
         height, width = pixels.shape[0] // CELL, pixels.shape[1] // CELL
         cells = pixels.reshape(height, CELL, width, CELL, 3).swapaxes(1, 2).reshape(1, height, width, -1)
-        return run(cells, _offset(knots, quality))[0] * self._gain("log_gain", quality)
+        [y] = run(cells, _offset(knots, quality))
+        return y[0] * self._gain("log_gain", quality)
 
     def hyper_analysis(self, y: NDArray[np.float32]) -> NDArray[np.float32]:
         """Hyper-latents ``(Nz, h/4, w/4)``, rounded up, of scaled latents ``(M, h, w)``."""
@@ -66,7 +67,8 @@ class Transforms:
             ModelError: if a human view is asked for and the codec has none.
         """
         run, knots = self._decoder(position)
-        return _picture(run(self.dequantized(values, quality)[None], _offset(knots, quality))[0])
+        [corners] = run(self.dequantized(values, quality)[None], _offset(knots, quality))
+        return _picture(corners[0])
 
     def dequantized(self, values: NDArray[np.int32], quality: float) -> NDArray[np.float32]:
         """``y_hat`` ``(M, h, w)``: quantized latents in 1/ONE with the gains of a quality undone."""
