@@ -4,9 +4,7 @@ picture -> EfficientNet-Lite0 and pyramid -> RPN -> boxes -> classes, masks
 """
 
 from collections.abc import Sequence
-from typing import Annotated
 
-from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 from torchvision.models.detection import MaskRCNN
 from torchvision.models.detection.anchor_utils import AnchorGenerator
@@ -15,29 +13,11 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
 from torchvision.ops import MultiScaleRoIAlign
 
-from diptych.tasks.imagenet import IMAGENET_MEAN, IMAGENET_STD
-from diptych.tasks.own import OwnSettings, OwnTask, in_float32
+from diptych.tasks.own import OwnTask, in_float32
 from diptych.tasks.pyramid import Pyramid
+from diptych.tasks.settings import ASPECTS, DETECTIONS, IMAGENET_MEAN, IMAGENET_STD, MaskRCNNSettings
 
 LOSSES = ("loss_objectness", "loss_rpn_box_reg", "loss_classifier", "loss_box_reg", "loss_mask")
-
-
-class MaskRCNNSettings(OwnSettings):
-    """Shape of the network; stored with its weights.
-
-    Attributes:
-        hidden: width of the box head.
-        mask_layers: widths of the mask head's convolutions.
-        anchors: side of the anchors, in pixels, per pyramid level (strides 8, 16, 32, 64).
-        proposals: boxes per picture that the region proposals hand to the heads.
-        samples: of these, boxes per picture that are trained on.
-    """
-
-    hidden: PositiveInt = 512
-    mask_layers: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (96, 96)
-    anchors: tuple[PositiveInt, PositiveInt, PositiveInt, PositiveInt] = (28, 56, 112, 224)
-    proposals: PositiveInt = 200
-    samples: PositiveInt = 64
 
 
 class MaskRCNNTask(OwnTask):
@@ -61,7 +41,7 @@ class MaskRCNNTask(OwnTask):
             image_mean=list(IMAGENET_MEAN),
             image_std=list(IMAGENET_STD),
             rpn_anchor_generator=AnchorGenerator(
-                tuple((side,) for side in settings.anchors), ((0.5, 1.0, 2.0),) * len(settings.anchors)
+                tuple((side,) for side in settings.anchors), (ASPECTS,) * len(settings.anchors)
             ),
             rpn_pre_nms_top_n_train=2 * settings.proposals,
             rpn_pre_nms_top_n_test=2 * settings.proposals,
@@ -72,7 +52,7 @@ class MaskRCNNTask(OwnTask):
             box_head=TwoMLPHead(width * 49, settings.hidden),
             box_predictor=FastRCNNPredictor(settings.hidden, labels),
             box_batch_size_per_image=settings.samples,
-            box_detections_per_img=50,
+            box_detections_per_img=DETECTIONS,
             mask_roi_pool=MultiScaleRoIAlign(levels, output_size=14, sampling_ratio=2),
             mask_head=MaskRCNNHeads(width, settings.mask_layers, 1),
             mask_predictor=MaskRCNNPredictor(settings.mask_layers[-1], settings.channels, labels),
