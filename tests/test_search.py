@@ -14,9 +14,8 @@ from diptych.bitstream import read_header, unpack
 from diptych.cli import app
 from diptych.codec import Codec, load
 from diptych.errors import DiptychError
-from diptych.hint import shipped_machine
 from diptych.images import read_picture
-from diptych.search import Search
+from diptych.search import Search, shipped_machine
 from diptych.tasks import Machine, feature_distance
 from diptych.tasks.mask_rcnn import MaskRCNNSettings, MaskRCNNTask
 from samples import picture

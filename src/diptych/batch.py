@@ -187,14 +187,14 @@ def size_of(width: int, height: int, length: int) -> str:
 
 
 def _hinted(codec: Codec, data: bytes) -> bytes:
-    from diptych.hint import hinted, shipped_machine
+    from diptych.hint import hinted
+    from diptych.tasks.detector import shipped_detector
 
-    return hinted(codec, data, shipped_machine())
+    return hinted(codec, data, shipped_detector())
 
 
 def _search(codec: Codec, steps: int) -> Refine:
-    from diptych.hint import shipped_machine
-    from diptych.search import Search
+    from diptych.search import Search, shipped_machine
 
     return Search(codec, shipped_machine(), steps)
 

@@ -218,9 +218,9 @@ def encode(
         raise typer.BadParameter("--bpp and --target-size exclude each other")
     if (bpp is not None and not 0 < bpp < math.inf) or (target_size is not None and target_size < 1):
         raise typer.BadParameter("a size is a number above 0")
-    if optimize or view_hint:
-        with extra("train", "--optimize" if optimize else "--view-hint"):
-            import diptych.hint  # noqa: F401
+    if optimize:
+        with extra("train", "--optimize"):
+            import diptych.search  # noqa: F401
     plan = plan_jobs(photos, output, READS, ".dip", overwrite or resume)
     others = left_out(plan.left_out)
     for sentence in others.others:
@@ -379,9 +379,10 @@ def demo(
       diptych demo
       diptych demo photo.jpg -q 10 -o mine/
     """
-    from diptych.demo import run, shipped_machine
+    from diptych.demo import run
+    from diptych.tasks.detector import shipped_detector
 
-    result = run(photo, output, quality, diptych.load(model), shipped_machine(), overwrite)
+    result = run(photo, output, quality, diptych.load(model), shipped_detector(), overwrite)
     for note in result.notes:
         tell(f"note: {note}")
     for path in result.files:

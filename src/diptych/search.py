@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import time
 from functools import cache
+from importlib import resources
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -147,6 +148,19 @@ class Search:
         with torch.no_grad():
             wanted = self.machine.features(views[0])
         return feature_distance(wanted, self.machine.features(views[1]))
+
+
+@cache
+def shipped_machine() -> Machine:
+    """The machine that ships with the package, whose features can be differentiated; loaded once.
+
+    Raises:
+        ModelError: if its weights are missing or unreadable.
+    """
+    from diptych.tasks import load_task
+
+    machine: Machine = load_task(str(resources.files("diptych") / "weights" / "task.safetensors"))
+    return machine
 
 
 def _resized(pictures: Tensor, factor: float) -> Tensor:

@@ -35,8 +35,9 @@ with _without("openvino.tools.ovc"):  # a converter that takes half the time and
 
 @cache
 def _core() -> Any:
-    """The one core of this process, never let go: each sets a stack for signals in its thread and, when it goes, puts
-    back the one it had found, which may be that of a core that is gone; the next signal then ends the process."""
+    """The one core of this process, never let go: each sets a stack for signals in its thread and, when it goes,
+    puts back the one it had found, which may be that of a core that is gone; the next signal then ends the process.
+    """
     return ov.Core()
 
 

@@ -63,7 +63,7 @@ class _Candidates(NamedTuple):
 
     def best(self, limit: float, most: int) -> _Candidates:
         """Those left by non-maximum suppression inside each group, the best first."""
-        return self.chosen(best_apart(*self, limit)[:most])
+        return self.chosen(best_apart(*self, limit, most))
 
 
 class Detector:
@@ -178,7 +178,7 @@ class Detector:
             return np.zeros((0, 2 * MASK_BINS, 2 * MASK_BINS), np.float32)
         features = pooled(levels, found.boxes, STRIDES, MASK_BINS).transpose(0, 3, 1, 2)
         [odds] = self._mask_head(np.ascontiguousarray(features))
-        return 1 / (1 + np.exp(-odds[np.arange(len(odds)), :, :, found.groups]))
+        return np.tanh(odds[np.arange(len(odds)), :, :, found.groups] / 2) / 2 + 0.5
 
 
 @cache

@@ -20,6 +20,7 @@ from itertools import count, takewhile
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from diptych.engine.graphs import Arrays, Graph, Input, Operations
 from diptych.tasks.settings import BODY_SCALES
@@ -52,7 +53,7 @@ def pyramid(weights: Arrays, channels: int) -> tuple[Graph, Arrays]:
     """
     body = [list(_blocks(weights, stage)) for stage in range(len(STAGES))]
     identity = np.eye(channels, dtype=np.float32)[:, :, None, None]
-    more = {
+    more: dict[str, NDArray[Any]] = {
         "double": np.tile(identity, (1, 1, 2, 2)),
         "second": np.ones((channels, 1, 1, 1), np.float32),
         "nothing": np.zeros(channels, np.float32),
@@ -102,7 +103,9 @@ def _blocks(weights: Arrays, stage: int) -> Iterator[_Block]:
     for number, name in enumerate(takewhile(lambda name: f"{name}.conv_dw.weight" in weights, names)):
         expands = f"{name}.conv_pwl.weight" in weights
         stride = 1 if number else STAGES[stage]
-        into, out = (weights[f"{name}.{layer}.weight"].shape for layer in ("conv_pw", "conv_pwl" if expands else "conv_pw"))
+        into, out = (
+            weights[f"{name}.{layer}.weight"].shape for layer in ("conv_pw", "conv_pwl" if expands else "conv_pw")
+        )
         yield _Block(name, stride, expands, stride == 1 and into[1] == out[0])
 
 

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float32]
+Floats = NDArray[np.floating[Any]]
 _LARGEST = math.log(1000 / 16)
 """Boxes grow by no more than the exponential of this."""
 
@@ -31,7 +32,7 @@ def anchors(size: tuple[int, int], strides: tuple[int, int], side: int, aspects:
 
 
 def moved(boxes: Floats, deltas: Floats) -> Floats:
-    """Boxes moved by ``deltas`` ``(n, 4)``: of their centres in widths and heights, of their sides as logarithms."""
+    """Boxes moved by ``deltas`` ``(n, 4)``: of centres in widths and heights, of sides as logarithms."""
     sides = boxes[:, 2:] - boxes[:, :2]
     centres = boxes[:, :2] + sides / 2 + deltas[:, :2] * sides
     halves = np.exp(np.minimum(deltas[:, 2:], np.float32(_LARGEST))) * sides / 2
@@ -46,33 +47,36 @@ def inside(boxes: Floats, size: tuple[int, int]) -> Floats:
 
 def wide(boxes: Floats, least: float) -> NDArray[np.bool_]:
     """Which boxes have both sides of at least so many pixels."""
-    return (boxes[:, 2:] - boxes[:, :2] >= least).all(axis=1)
+    width, height = (boxes[:, 2:] - boxes[:, :2]).T
+    return (width >= least) & (height >= least)
 
 
 def overlaps(boxes: Floats, others: Floats) -> Floats:
     """Intersection over union of each with each: ``(n, m)``."""
-    low = np.maximum(boxes[:, None, :2], others[:, :2])
-    high = np.minimum(boxes[:, None, 2:], others[:, 2:])
-    common = (high - low).clip(0).prod(axis=2)
-    union = _areas(boxes)[:, None] + _areas(others) - common
+    left, top = (np.maximum.outer(boxes[:, side], others[:, side]) for side in (0, 1))
+    right, bottom = (np.minimum.outer(boxes[:, side], others[:, side]) for side in (2, 3))
+    common = (right - left).clip(0) * (bottom - top).clip(0)
+    union = np.add.outer(_areas(boxes), _areas(others)) - common
     return np.divide(common, union, out=np.zeros_like(common), where=union > 0)
 
 
-def best_apart(boxes: Floats, scores: Floats, groups: NDArray[np.int64], limit: float) -> NDArray[np.intp]:
+def best_apart(
+    boxes: Floats, scores: Floats, groups: NDArray[np.int64], limit: float, most: int
+) -> NDArray[np.intp]:
     """Non-maximum suppression.
 
     Returns:
-        Which boxes are left, the best first, when each that overlaps a better one of its group by more than
-        ``limit`` is gone.
+        The best boxes, best first and ``most`` of them at most, none of which overlaps a better one of its group by
+        more than ``limit``.
     """
-    order = np.argsort(-scores, kind="stable")
-    boxes, groups = boxes[order], groups[order]
-    doubles = (overlaps(boxes, boxes) > limit) & (groups[:, None] == groups)
-    left = np.ones(len(order), bool)
-    for number, others in enumerate(doubles):
-        if left[number]:
-            left[number + 1 :] &= ~others[number + 1 :]
-    return order[left]
+    left = np.argsort(-scores, kind="stable")
+    kept: list[np.intp] = []
+    while left.size and len(kept) < most:
+        best, left = left[0], left[1:]
+        kept.append(best)
+        double = (groups[left] == groups[best]) & (overlaps(boxes[best, None], boxes[left])[0] > limit)
+        left = left[~double]
+    return np.array(kept, np.intp)
 
 
 def pooled(levels: Sequence[Floats], boxes: Floats, strides: Sequence[int], side: int) -> Floats:
@@ -90,7 +94,7 @@ def pooled(levels: Sequence[Floats], boxes: Floats, strides: Sequence[int], side
         ``(n, side, side, C)``.
     """
     found = np.empty((len(boxes), side, side, levels[0].shape[2]), np.float32)
-    suited = np.floor(4 + np.log2(np.sqrt(_areas(boxes)) / 224 + 1e-12) + 1e-6)  # 4: a stride of 2**4
+    suited = np.floor(4 + np.log2(np.sqrt(_areas(boxes)) / 224) + 1e-6)  # 4: a stride of 2**4
     for level, stride in zip(levels, strides, strict=True):
         exponent = int(math.log2(stride))
         mine = np.flatnonzero(suited.clip(math.log2(strides[0]), math.log2(strides[-1])) == exponent)
