@@ -12,6 +12,7 @@ from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHe
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
 from torchvision.ops import MultiScaleRoIAlign
+from torchvision.ops.poolers import LevelMapper
 
 from diptych.tasks.own import OwnTask, in_float32
 from diptych.tasks.pyramid import Pyramid
@@ -33,7 +34,6 @@ class MaskRCNNTask(OwnTask):
     @staticmethod
     def network(settings: MaskRCNNSettings) -> MaskRCNN:
         width, labels = settings.channels, len(settings.classes) + 1
-        levels = ["0", "1", "2"]
         net = MaskRCNN(
             Pyramid("efficientnet_lite0", width),
             min_size=settings.size,
@@ -48,12 +48,12 @@ class MaskRCNNTask(OwnTask):
             rpn_post_nms_top_n_train=settings.proposals,
             rpn_post_nms_top_n_test=settings.proposals,
             rpn_batch_size_per_image=128,
-            box_roi_pool=MultiScaleRoIAlign(levels, output_size=7, sampling_ratio=2),
+            box_roi_pool=_pool(7),
             box_head=TwoMLPHead(width * 49, settings.hidden),
             box_predictor=FastRCNNPredictor(settings.hidden, labels),
             box_batch_size_per_image=settings.samples,
             box_detections_per_img=DETECTIONS,
-            mask_roi_pool=MultiScaleRoIAlign(levels, output_size=14, sampling_ratio=2),
+            mask_roi_pool=_pool(14),
             mask_head=MaskRCNNHeads(width, settings.mask_layers, 1),
             mask_predictor=MaskRCNNPredictor(settings.mask_layers[-1], settings.channels, labels),
         )
@@ -90,3 +90,11 @@ class MaskRCNNTask(OwnTask):
 
     def nothing(self, image: Tensor) -> dict[str, Tensor]:
         return super().nothing(image) | {"masks": image.new_zeros(0, 1, *image.shape[1:])}
+
+
+def _pool(side: int) -> MultiScaleRoIAlign:
+    """RoI align from the levels at strides 8, 16 and 32, which it would else guess from its first picture: wrongly
+    from a long and thin one."""
+    pool = MultiScaleRoIAlign(["0", "1", "2"], output_size=side, sampling_ratio=2)
+    pool.scales, pool.map_levels = [1 / 8, 1 / 16, 1 / 32], LevelMapper(3, 5)
+    return pool
