@@ -34,9 +34,10 @@ def demo(
       diptych demo
       diptych demo photo.jpg -q 10 -o mine/
     """
-    from diptych.report.demo import run, shipped_machine
+    from diptych.report.demo import run
+    from diptych.tasks.detector import shipped_detector
 
-    result = run(photo, output, quality, diptych.load(model), shipped_machine(), overwrite)
+    result = run(photo, output, quality, diptych.load(model), shipped_detector(), overwrite)
     for note in result.notes:
         tell(f"note: {note}")
     for path in result.files:

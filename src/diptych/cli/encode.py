@@ -88,9 +88,9 @@ def encode(
         raise typer.BadParameter("--bpp and --target-size exclude each other")
     if (bpp is not None and not 0 < bpp < math.inf) or (target_size is not None and target_size < 1):
         raise typer.BadParameter("a size is a number above 0")
-    if optimize or view_hint:
-        with extra("train", "--optimize" if optimize else "--view-hint"):
-            import diptych.tasks.view_hint  # noqa: F401
+    if optimize:
+        with extra("train", "--optimize"):
+            import diptych.tasks.latent_search  # noqa: F401
     plan = plan_jobs(photos, output, READS, ".dip", overwrite or resume)
     others = left_out(plan.left_out)
     for sentence in others.others:
@@ -150,13 +150,13 @@ class Encoding:
 
 
 def _hinted(codec: Codec, data: bytes) -> bytes:
-    from diptych.tasks.view_hint import hinted, shipped_machine
+    from diptych.tasks.detector import shipped_detector
+    from diptych.tasks.view_hint import hinted
 
-    return hinted(codec, data, shipped_machine())
+    return hinted(codec, data, shipped_detector())
 
 
 def _search(codec: Codec, steps: int) -> Refine:
-    from diptych.tasks.latent_search import Search
-    from diptych.tasks.view_hint import shipped_machine
+    from diptych.tasks.latent_search import Search, shipped_machine
 
     return Search(codec, shipped_machine(), steps)

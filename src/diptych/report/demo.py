@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from importlib import resources
-from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -29,12 +28,13 @@ from diptych.report.strip import side_by_side
 if TYPE_CHECKING:
     from diptych.codec.codec import Codec
     from diptych.tasks import Task
+    from diptych.tasks.detector import Detector
 
 DISPLAY = 1600
 """Longest side of the pictures in the report and of those the machine looks at."""
 ENLARGED = 900
 """Smaller pictures are enlarged to about this size before detections are drawn on them."""
-NO_MACHINE = "no detections are drawn: they need the machine's weights and pip install 'diptych[train]'"
+NO_MACHINE = "no detections are drawn: there is no machine to draw them"
 
 
 class Demo(NamedTuple):
@@ -54,7 +54,7 @@ def run(
     folder: Path,
     quality: float,
     codec: Codec,
-    task: Task | None = None,
+    task: Task | Detector | None = None,
     overwrite: bool = False,
 ) -> Demo:
     """Make the demo of one photo.
@@ -96,17 +96,6 @@ def run(
     return Demo(targets, notes if task else [*notes, NO_MACHINE])
 
 
-def shipped_machine() -> Task | None:
-    """The machine that ships with the package, or None if its weights or what runs it are missing."""
-    path = Path(str(resources.files("diptych") / "weights" / "task.safetensors"))
-    if not path.is_file() or not (find_spec("torch") and find_spec("torchvision")):
-        return None
-    from diptych.tasks import load_task
-
-    task: Task = load_task(path)
-    return task
-
-
 def _rows(
     source: Path, dip: str, photo: Image.Image, machine: Image.Image, human: Image.Image, data: bytes
 ) -> list[Row]:
@@ -140,7 +129,7 @@ def _display(picture: Image.Image) -> Image.Image:
     return smaller
 
 
-def _detections(row: Row, task: Task) -> Image.Image:
+def _detections(row: Row, task: Task | Detector) -> Image.Image:
     from diptych.tasks.view_hint import predicted
 
     raw = predicted(task, row.picture)

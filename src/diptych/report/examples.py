@@ -29,6 +29,7 @@ from diptych.report.tables import Sheet
 if TYPE_CHECKING:
     from diptych.codec.codec import Codec
     from diptych.tasks import Task
+    from diptych.tasks.detector import Detector
 
 FITTED = ("jpeg", "avif")
 """Anchors that get as many bytes as the codec's file."""
@@ -93,7 +94,7 @@ class Example(NamedTuple):
     notes: list[str]
 
 
-def example(photo: Path, quality: float, codec: Codec, task: Task | None) -> Example:
+def example(photo: Path, quality: float, codec: Codec, task: Task | Detector | None) -> Example:
     """Make the example of one photo.
 
     Raises:
@@ -138,7 +139,7 @@ def _fitted(anchor: str, photo: Image.Image, length: int) -> tuple[str, str, Ima
 
 
 def _shot(
-    name: str, source: str, picture: Image.Image, length: int, original: Image.Image, task: Task | None
+    name: str, source: str, picture: Image.Image, length: int, original: Image.Image, task: Task | Detector | None
 ) -> Shot:
     shown, layer, seen = _shrunk(picture), None, ""
     if task is not None:
@@ -150,7 +151,7 @@ def _shot(
     return Shot(name, source, shown, layer, seen, length, bpp, psnr(original, picture), grid)
 
 
-def _found(picture: Image.Image, task: Task) -> list[Found]:
+def _found(picture: Image.Image, task: Task | Detector) -> list[Found]:
     from diptych.tasks.view_hint import predicted
 
     return found_in(predicted(task, picture), task.classes)

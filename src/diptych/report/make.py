@@ -23,6 +23,7 @@ from diptych.report.tables import of_costs
 if TYPE_CHECKING:
     from diptych.codec.codec import Codec
     from diptych.tasks import Task
+    from diptych.tasks.detector import Detector
 
 _PACKAGES = ("numpy", "pillow")
 
@@ -39,7 +40,7 @@ def run(
     photos: Sequence[Path],
     target: Path,
     codec: Codec,
-    task: Task | None = None,
+    task: Task | Detector | None = None,
     quality: float = 40,
     model: str | None = None,
     overwrite: bool = False,

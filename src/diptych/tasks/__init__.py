@@ -2,22 +2,27 @@
 
 load_task("task.safetensors")  one of the package's own: Mask R-CNN or FCOS
 load_task("mine.yaml")         the user's: kind torchvision, onnx or features (see ``descriptions``)
+
+What has to be trained against, or is somebody else's, runs on PyTorch. The detector that ships with the package
+predicts without: see :mod:`diptych.tasks.detector`.
 """
+
+from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-import torch
 from safetensors import SafetensorError, safe_open
-from torch import Tensor
 
-from diptych.data.coco import CocoDataset
 from diptych.errors import ModelError, extra
 from diptych.tasks.descriptions import read_description
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
+    from diptych.data.coco import CocoDataset
     from diptych.tasks.detector_task import OwnTask
 
 PREDICTIONS = 1
@@ -79,6 +84,8 @@ def feature_distance(wanted: Mapping[str, Tensor], seen: Mapping[str, Tensor]) -
         float (B,): the squared distance relative to the original's squared norm, averaged over the levels; 0 where
         nothing was lost, 1 where everything was.
     """
+    import torch
+
     return torch.stack([_relative(wanted[level], seen[level]) for level in wanted]).mean(0)
 
 
@@ -91,7 +98,7 @@ def load_task(path: str | Path) -> Any:
     Raises:
         ModelError: a file is unreadable, of an unknown kind, or its weights do not fit its description.
         RecipeError: the description is malformed.
-        DiptychError: the extra ``onnx`` is not installed, and the description is of one.
+        DiptychError: the extra ``train``, or ``onnx`` for a description, is not installed.
     """
     if Path(path).suffix.lower() in (".yaml", ".yml", ".json"):
         with extra("onnx", str(path)):
@@ -100,8 +107,9 @@ def load_task(path: str | Path) -> Any:
 
 
 def _load_own(path: Path) -> Any:
-    from diptych.tasks.fcos import FcosTask
-    from diptych.tasks.mask_rcnn import MaskRCNNTask
+    with extra("train", str(path)):
+        from diptych.tasks.fcos import FcosTask
+        from diptych.tasks.mask_rcnn import MaskRCNNTask
 
     kinds: dict[str, type[OwnTask]] = {kind.KIND: kind for kind in (MaskRCNNTask, FcosTask)}
     try:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import torch
-from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
+from pydantic import ValidationError
 from torch import Tensor, nn
 
 from diptych.codec.weights import write_arrays
@@ -18,22 +18,7 @@ from diptych.nn.transforms import channels_last
 from diptych.tasks.backbone import normalized
 from diptych.tasks.fpn import Pyramid
 from diptych.tasks.score import coco_score
-
-
-class OwnSettings(BaseModel):
-    """Shape of a network; stored with its weights.
-
-    Attributes:
-        classes: names of the classes, without the background.
-        size: long side, in pixels, to which ``predict`` scales a picture.
-        channels: width of the feature pyramid.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    classes: tuple[str, ...]
-    size: PositiveInt = 352
-    channels: PositiveInt = 96
+from diptych.tasks.settings import OwnSettings
 
 
 class OwnTask(nn.Module):

@@ -49,7 +49,8 @@ class Transforms:
         run, knots = self._encoder
         count, height, width = len(pixels), pixels.shape[1] // CELL, pixels.shape[2] // CELL
         cells = pixels.reshape(count, height, CELL, width, CELL, 3).swapaxes(2, 3).reshape(count, height, width, -1)
-        return run(cells, _offset(knots, quality)) * self._gain("log_gain", quality)
+        [y] = run(cells, _offset(knots, quality))
+        return y * self._gain("log_gain", quality)
 
     def hyper_analysis(self, y: NDArray[np.float32]) -> NDArray[np.float32]:
         """Hyper-latents ``(Nz, h/4, w/4)``, rounded up, of scaled latents ``(M, h, w)``."""
@@ -67,7 +68,8 @@ class Transforms:
             ModelError: if a human view is asked for and the codec has none.
         """
         run, knots = self._decoder(position)
-        return _pictures(run(self.dequantized(values, quality), _offset(knots, quality)))
+        [corners] = run(self.dequantized(values, quality), _offset(knots, quality))
+        return _pictures(corners)
 
     def dequantized(self, values: NDArray[np.int32], quality: float) -> NDArray[np.float32]:
         """``y_hat`` ``(..., M, h, w)``: quantized latents in 1/ONE with the gains of a quality undone."""
