@@ -179,11 +179,14 @@ def test_a_view_that_is_not_there(opened: Open, folder: Path) -> None:
     assert in_page(page, problem, vector("64x64-q50"), "other").startswith("There is no view 'other'")
 
 
-def test_weights_that_are_gone(browser: Any, small: Path, tmp_path: Path, codec: Codec) -> None:
+@pytest.mark.parametrize("name", ["codecs/{}.safetensors", "codecs/codecs.json", "worker.js", "coder.js"])
+def test_files_that_are_gone_for_a_while(
+    browser: Any, small: Path, tmp_path: Path, codec: Codec, name: str
+) -> None:
     copy = copytree(small, tmp_path / "copy")
-    weights = copy / "codecs" / f"{codec.model_id.hex()}.safetensors"
-    content = weights.read_bytes()
-    weights.unlink()
+    gone = copy / name.format(codec.model_id.hex())
+    content = gone.read_bytes()
+    gone.unlink()
     data = codec.encode(picture(20, 20))
     with served(copy) as address:
         page = browser.new_page()
@@ -191,6 +194,6 @@ def test_weights_that_are_gone(browser: Any, small: Path, tmp_path: Path, codec:
         ours, sentence = in_page(page, PROBLEM, data)
         assert ours
         assert "cannot be loaded" in sentence
-        weights.write_bytes(content)
+        gone.write_bytes(content)
         assert in_page(page, PROBLEM, data) is None
         page.close()

@@ -2,8 +2,9 @@
  * `<dip-image src="photo.dip" view="human" alt="A street">`: as `<img>`, for .dip files.
  *
  * `view` is machine, human or a number from 0 to 1; without it the human view is shown, or the machine's if it has
- * no other. Events are `load` and `error`; an error is also shown in place of the picture. In scripts, `file` is what
- * `open` of diptych.js returns, and may be set instead of `src`; `canvas` holds the picture.
+ * no other. Events are `load` and `error`; an error is also shown in place of the picture. In scripts, `file` is
+ * what `open` of diptych.js returns, and may be set instead of `src`; `canvas` holds the picture,
+ * and `painted` says of which file and view it is.
  */
 
 import { DipError, open } from "./diptych.js";
@@ -79,13 +80,16 @@ export class DipImage extends HTMLElement {
       if (!current()) return;
       this.#file = file;
       this.find = () => file;
-      const picture = await file.decode(this.view);
+      const { view } = this;
+      const picture = await file.decode(view);
       Object.assign(this.canvas, { width: picture.width, height: picture.height });
       this.canvas.getContext("2d").putImageData(picture, 0, 0);
+      this.painted = { file, view };
       this.#told("");
       this.dispatchEvent(new Event("load"));
     } catch (error) {
       if (!current()) return;
+      this.#file = null;
       this.#told(error instanceof DipError ? error.message : `The picture cannot be shown: ${error.message}`);
       this.dispatchEvent(new ErrorEvent("error", { message: this.alert.textContent }));
     }

@@ -14,11 +14,13 @@ const ids = [
   "view",
   "view-value",
   "dials",
+  "save",
   "error",
   "status",
 ];
-const [drop, file, show, pair, at, machine, chosen, view, viewValue, dials, error, status] = ids.map(byId);
+const [drop, file, show, pair, at, machine, chosen, view, viewValue, dials, save, error, status] = ids.map(byId);
 let name = "";
+let current = null;
 let asked = 0; // files, of which only the last is shown
 
 function byId(id) {
@@ -40,8 +42,9 @@ async function take(given) {
 
 function shown(called, opened) {
   name = called.replace(/\.dip$/i, "");
-  error.hidden = true;
-  show.hidden = byId("facts").hidden = byId("downloads").hidden = false;
+  current = opened;
+  show.hidden = byId("downloads").hidden = error.hidden = true;
+  byId("facts").hidden = false;
   drop.classList.add("small");
   dials.disabled = !opened.hasHumanView;
   view.value = opened.hasHumanView ? (opened.hint ?? 1) : 0;
@@ -52,7 +55,6 @@ function shown(called, opened) {
   machine.file = opened;
   turn();
   chosen.file = opened;
-  busy("Painting");
 }
 
 function tell(opened) {
@@ -74,7 +76,11 @@ function turn() {
   viewValue.textContent = place();
   byId("right-name").textContent = `Right: ${place()} view`;
   chosen.view = view.value;
+  busy("Painting");
 }
+
+/** Whether a picture shows the current file, and the view that was asked for last. */
+const isRight = ({ painted, view }) => painted?.file === current && painted.view === view;
 
 function failed(sentence) {
   error.textContent = sentence;
@@ -87,11 +93,13 @@ function failed(sentence) {
 
 function busy(what) {
   document.body.classList.add("busy");
+  save.disabled = true;
   status.textContent = what;
 }
 
 function idle() {
   document.body.classList.remove("busy");
+  save.disabled = false;
   status.textContent = "";
 }
 
@@ -106,12 +114,14 @@ function download() {
 }
 
 view.addEventListener("input", () => {
-  if (chosen.view === view.value) return;
-  busy("Painting");
-  turn();
+  if (chosen.view !== view.value) turn();
 });
 for (const picture of [machine, chosen]) {
-  picture.addEventListener("load", () => picture === chosen && idle());
+  picture.addEventListener("load", () => {
+    if (![machine, chosen].every(isRight)) return;
+    show.hidden = byId("downloads").hidden = false;
+    idle();
+  });
   picture.addEventListener("error", ({ message }) => failed(message));
 }
 at.addEventListener("input", () => pair.style.setProperty("--at", `${at.value}%`));
@@ -119,7 +129,7 @@ file.addEventListener("change", () => {
   take(file.files[0]);
   file.value = "";
 });
-byId("save").addEventListener("click", download);
+save.addEventListener("click", download);
 document.addEventListener("dragover", (event) => {
   event.preventDefault();
   drop.classList.add("over");
