@@ -5,7 +5,7 @@ load_task("mine.yaml")         the user's: kind torchvision, onnx or features (s
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -13,9 +13,13 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from diptych.data.coco import CocoDataset
 from diptych.errors import ModelError, extra
-from diptych.tasks.descriptions import read_description
+from diptych.tasks.descriptions import (
+    FeaturesDescription,
+    OnnxDescription,
+    TorchvisionDescription,
+    read_description,
+)
 
 if TYPE_CHECKING:
     from diptych.tasks.detector import OwnTask
@@ -51,7 +55,7 @@ class Machine(Protocol):
 
 
 class Task(Machine, Protocol):
-    """A machine that answers, with a measure of how well; only these can be evaluated."""
+    """A machine that answers; only these can be evaluated."""
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -60,11 +64,7 @@ class Task(Machine, Protocol):
 
     def predict(self, images: Sequence[Tensor]) -> list[dict[str, Tensor]]:
         """What the network finds in each picture (float (3, H, W) in [0, 1]): boxes, labels, scores, and masks if
-        it segments; see ``score``."""
-        ...
-
-    def score(self, predictions: Iterable[dict[str, Tensor]], dataset: CocoDataset) -> dict[str, float]:
-        """Accuracy of ``predictions``, one per photo of ``dataset`` in its order, classes matched by name."""
+        it segments; see :mod:`diptych.tasks.score`."""
         ...
 
 
@@ -95,8 +95,22 @@ def load_task(path: str | Path) -> Any:
     """
     if Path(path).suffix.lower() in (".yaml", ".yml", ".json"):
         with extra("onnx", str(path)):
-            return read_description(Path(path)).load()
+            return _build(read_description(Path(path)))
     return _load_own(Path(path))
+
+
+def _build(description: TorchvisionDescription | OnnxDescription | FeaturesDescription) -> Any:
+    if isinstance(description, TorchvisionDescription):
+        from diptych.tasks.torchvision_task import TorchvisionTask
+
+        return TorchvisionTask.restore(description)
+    if isinstance(description, OnnxDescription):
+        from diptych.tasks.onnx_task import OnnxTask
+
+        return OnnxTask(description)
+    from diptych.tasks.backbone_features import FeaturesTask
+
+    return FeaturesTask(description)
 
 
 def _load_own(path: Path) -> Any:
