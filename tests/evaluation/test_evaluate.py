@@ -66,9 +66,6 @@ class BrightSpots:
             for mask in masks
         ]
 
-    def score(self, predictions: object, dataset: object) -> dict[str, float]:
-        raise NotImplementedError
-
 
 class Sharp(BrightSpots):
     """Finds the instance only in pictures as sharp as the originals."""

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from diptych.cli.batch import Outcome, size_of
-from diptych.cli.console import Batch, carry_out, tell
+from diptych.cli.console import Batch, Outcome, carry_out, size_of, tell
 from diptych.cli.options import Jobs, ManifestFile, Model, Output, Overwrite, Quality, Resume
 from diptych.codec.views import AUTO
 from diptych.errors import extra
@@ -92,10 +91,11 @@ def encode(
         with extra("train", "--optimize"):
             import diptych.tasks.latent_search  # noqa: F401
     plan = plan_jobs(photos, output, READS, ".dip", overwrite or resume)
-    others = left_out(plan.left_out)
-    for sentence in others.others:
-        tell(f"note: {sentence}")
-    plan.refused.extend(others.pictures)
+    if plan.left_out:
+        others = left_out(plan.left_out)
+        for sentence in others.others:
+            tell(f"note: {sentence}")
+        plan.refused.extend(others.pictures)
     work = Encoding(quality, bpp, target_size, verify, overwrite, hint=view_hint is not None, optimize=optimize)
     carry_out(plan, work, model, Batch(jobs, overwrite, resume, manifest))
 

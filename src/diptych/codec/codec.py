@@ -29,7 +29,7 @@ from diptych.codec.engine.complexity import complexity
 from diptych.codec.engine.transforms import Transforms
 from diptych.codec.tiling import Area
 from diptych.codec.views import dial
-from diptych.codec.weights import FrozenCodec, load_codec, load_view
+from diptych.codec.weights import FrozenCodec, human_beside, load_codec, load_view
 from diptych.errors import BitstreamError, DiptychError
 from diptych.io.images import to_rgb
 
@@ -322,7 +322,7 @@ def load(model: str | Path | None = None, view: str | Path | None = None, device
         DiptychError: if the device cannot be used.
     """
     path = Path(model) if model else registry.DEFAULT
-    beside = registry.human_beside(path)
+    beside = human_beside(path)
     human = Path(view) if view is not None else beside if beside.is_file() else None
     return _open(path, human, engine_for(device), alone=bool(model) or view is not None)
 

@@ -252,7 +252,7 @@ def run(recipe: Path, overrides: Sequence[str] = (), codec: Codec | None = None)
     photos, dataset = photos_of(settings)
     transfer = Transfer(machines, dataset, settings.batch, memories)
     how = (settings.qualities, settings.views, settings.anchors, settings.matched, anchors)
-    with progress(len(photos)) as advance:
+    with progress(len(photos), "evaluated", every=60) as advance:
         for photo in photos:
             transfer.add(list(decoded(photo.pixels, codec, *how)), photo.image_id)
             advance()

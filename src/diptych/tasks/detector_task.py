@@ -1,9 +1,9 @@
-"""What the package's own detectors share: files, prediction and score."""
+"""What the package's own detectors share: files and prediction."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -12,12 +12,10 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from diptych.codec.weights import write_arrays
-from diptych.data.coco import CocoDataset
 from diptych.errors import ModelError
 from diptych.nn.transforms import channels_last
 from diptych.tasks.backbone import normalized
 from diptych.tasks.fpn import Pyramid
-from diptych.tasks.score import coco_score
 from diptych.tasks.settings import OwnSettings
 
 
@@ -97,10 +95,6 @@ class OwnTask(nn.Module):
     def _too_thin(self, image: Tensor) -> bool:
         short, long = sorted(image.shape[1:])
         return long > short and long >= self.settings.size * short
-
-    def score(self, predictions: Iterable[dict[str, Tensor]], dataset: CocoDataset) -> dict[str, float]:
-        """COCO average precision, 0 to 1: ``box_AP``, ``box_AP50``, and ``AP``, ``AP50`` of masks, if any."""
-        return coco_score(predictions, dataset, self.classes)
 
     def save(self, path: str | Path) -> None:
         """Write the weights in float16, atomically, with the description ``load_task`` needs."""

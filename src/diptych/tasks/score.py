@@ -1,23 +1,16 @@
-"""How well a machine sees: average precision against labels, or agreement with itself.
+"""What machines say, compared: classes of different lists by name, and agreement of two looks.
 
 Detections are dictionaries: boxes float (n, 4) in pixels as x0, y0, x1, y1, labels int64 (n,) from 1, scores
 float (n,) in [0, 1], and, for machines that segment, masks float (n, 1, H, W) in [0, 1].
 """
 
-import contextlib
-import io
 import math
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-import numpy as np
 import torch
-from pycocotools import mask as rle_masks
-from pycocotools.cocoeval import COCOeval
 from torch import Tensor
 from torchvision.ops import box_iou
 
-from diptych.data.coco import CocoDataset
 from diptych.errors import ModelError
 
 Found = dict[str, Tensor]
@@ -52,41 +45,6 @@ def relabelled(instances: Found, mapping: Tensor) -> Found:
     return {name: (new if name == "labels" else value)[kept] for name, value in instances.items()}
 
 
-def coco_score(predictions: Iterable[Found], dataset: CocoDataset, classes: Sequence[str]) -> dict[str, float]:
-    """COCO average precision of ``predictions``, one per photo of ``dataset`` in its order.
-
-    Args:
-        classes: of the machine; those that the labels do not know are left out.
-
-    Returns:
-        ``box_AP`` and ``box_AP50`` of boxes, 0 to 1, and ``AP`` and ``AP50`` of masks where there are any.
-
-    Raises:
-        ModelError: the labels know none of the classes.
-    """
-    mapping = label_map(classes, dataset.classes)
-    kinds = {"bbox": "box_"}
-    results = []
-    for image_id, found in zip(dataset.ids, predictions, strict=True):
-        if "masks" in found:
-            kinds["segm"] = ""
-        results += _coco_results(image_id, relabelled(found, mapping))
-    if not results:
-        return {prefix + name: 0.0 for prefix in kinds.values() for name in ("AP", "AP50")}
-    scores: dict[str, float] = {}
-    with contextlib.redirect_stdout(io.StringIO()):
-        truth = dataset.truth()
-        loaded = truth.loadRes(results)
-        for kind, prefix in kinds.items():
-            evaluation = COCOeval(truth, loaded, kind)
-            evaluation.evaluate()
-            evaluation.accumulate()
-            evaluation.summarize()
-            ap, ap50 = (max(0.0, float(value)) for value in evaluation.stats[:2])
-            scores |= {prefix + "AP": ap, prefix + "AP50": ap50}
-    return scores
-
-
 def agreement(wanted: Found, seen: Found, iou: float = 0.5, confidence: float = 0.5) -> float:
     """F1 of the detections in a decoded picture against those in the original, which need no labels.
 
@@ -114,20 +72,6 @@ def _confident(found: Found, confidence: float) -> Found:
     order = found["scores"].argsort(descending=True, stable=True)
     order = order[found["scores"][order] >= confidence]
     return {name: found[name][order] for name in ("boxes", "labels", "scores")}
-
-
-def _coco_results(image_id: int, found: Found) -> list[dict[str, Any]]:
-    boxes = found["boxes"].cpu().double().numpy()
-    corners = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
-    results: list[dict[str, Any]] = [
-        {"image_id": image_id, "category_id": int(label), "score": float(score), "bbox": box.tolist()}
-        for label, score, box in zip(found["labels"], found["scores"], corners, strict=True)
-    ]
-    if "masks" in found:
-        masks = (found["masks"][:, 0] > 0.5).to("cpu", torch.uint8).numpy()
-        for result, mask in zip(results, masks, strict=True):
-            result["segmentation"] = rle_masks.encode(np.asfortranarray(mask))
-    return results
 
 
 def _few(names: Sequence[str]) -> str:
