@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from diptych.data.coco import CocoDataset
 from diptych.errors import ModelError
-from diptych.tasks.score import Found, agreement, coco_score, label_map, relabelled
+from diptych.tasks.score import Found, agreement, coco_score, kept, label_map, relabelled
 
 NAMES = st.lists(st.sampled_from("abcdefgh"), min_size=1, max_size=8, unique=True)
 
@@ -69,6 +69,15 @@ def test_agreement() -> None:
     assert math.isnan(agreement(found(), found(one)))
     assert math.isnan(agreement(found(one, scores=[0.4]), found(one)))
     assert agreement(found(one), found(one, two, scores=[0.9, 0.4])) == 1
+
+
+def test_what_is_kept_is_defined_where_there_is_nothing_to_keep() -> None:
+    one, two = [0, 0, 10, 10], [20, 20, 40, 40]
+    assert kept(found(), found()) == 1
+    assert kept(found(one, scores=[0.4]), found(two, scores=[0.3])) == 1
+    assert kept(found(), found(one)) == 0
+    assert kept(found(one), found()) == 0
+    assert kept(found(one, two), found(one)) == agreement(found(one, two), found(one))
 
 
 def test_surer_detections_choose_first() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
@@ -16,21 +16,26 @@ from diptych.io.files import (
 if TYPE_CHECKING:
     from diptych.codec.codec import Codec
 
+Facts = Mapping[str, str | float | bool]
+"""What the manifest says of a file beyond what it reads from it, by field."""
+
 
 class Outcome(NamedTuple):
     """What became of one file.
 
     Attributes:
         source: the file that was read.
-        line: what to tell the user, if all went well.
+        line: what to tell the user of what was written, if it was.
         notes: what else the user should know, each a sentence without a full stop.
         error: why it failed, with the name of a file; None if it did not.
+        facts: for the manifest, if there are any.
     """
 
     source: Path
     line: str = ""
     notes: Sequence[str] = ()
     error: str | None = None
+    facts: Facts | None = None
 
 
 class Work(Protocol):

@@ -35,7 +35,7 @@ def reporting(
 
     Args:
         refused: sentences on what was not begun, which are failures as well.
-        out: prints the lines of success, on stdout if not given.
+        out: prints the lines on what was written, on stdout if not given.
     """
     failures: list[str] = []
     try:
@@ -44,9 +44,9 @@ def reporting(
             def report(outcome: Outcome) -> None:
                 for note in outcome.notes:
                     tell(f"note: {outcome.source}: {note}")
-                if outcome.error is None:
+                if outcome.line:
                     (out or say)(outcome.line)
-                else:
+                if outcome.error is not None:
                     failures.append(outcome.error)
                 advance()
 
@@ -99,7 +99,7 @@ def carry_out(plan: Plan, work: Work, model: str | None, batch: Batch) -> None:
 
         def listed(outcome: Outcome) -> None:
             if manifest:
-                manifest.add(outcome.source, outcome.error)
+                manifest.add(outcome)
             report(outcome)
 
         run(todo, work, model, batch.workers, listed)

@@ -110,6 +110,18 @@ def agreement(wanted: Found, seen: Found, iou: float = 0.5, confidence: float = 
     return 2 * agreed / (len(wanted["labels"]) + len(seen["labels"]))
 
 
+def kept(wanted: Found, seen: Found) -> float:
+    """:func:`agreement` with an answer where nothing was found in the original, too.
+
+    Returns:
+        0 to 1; where nothing was found in the original, 1 if nothing is found in the decoded picture, else 0.
+    """
+    found = agreement(wanted, seen)
+    if math.isnan(found):
+        return float(math.isnan(agreement(seen, wanted)))
+    return found
+
+
 def _confident(found: Found, confidence: float) -> Found:
     order = found["scores"].argsort(descending=True, stable=True)
     order = order[found["scores"][order] >= confidence]
