@@ -131,6 +131,9 @@ def test_manifest_has_a_line_per_file(tmp_path: Path, photos: Path, codec_file: 
         "bpp": 8 * len(data) / (41 * 30),
         "quality": 30,
         "sha256": hashlib.sha256(data).hexdigest(),
+        "measure": None,
+        "score": None,
+        "reached": None,
         "error": None,
     }
     failed = lines["bad.jpg"]

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from diptych.codec.codec import Codec
-from diptych.codec.rate_control import fit
+from diptych.codec.rate_control import fit, smallest
 from diptych.errors import DiptychError
 from samples import picture
 
@@ -46,3 +46,43 @@ def test_what_cannot_be_reached_is_said(codec: Codec) -> None:
         fit(lambda quality: codec.encode(image, quality), 30)
     fitted = fit(lambda quality: codec.encode(image, quality), 10**6)
     assert (fitted.quality, fitted.reached) == (100, False)
+
+
+@settings(deadline=None)
+@given(threshold=st.integers(0, 100), bend=st.floats(0.3, 3), start=st.floats(-50, 50), height=st.floats(0.01, 100))
+def test_the_smallest_of_a_growing_score_is_found(threshold: int, bend: float, start: float, height: float) -> None:
+    def score(data: bytes) -> float:
+        return start + height * (len(data) / 100) ** bend
+
+    found = smallest(lambda quality: bytes(round(quality)), score, score(bytes(threshold)))
+    assert found.reached
+    assert found.score == score(bytes(threshold))
+    assert found.quality == len(found.data) <= threshold
+    assert found.quality == 0 or score(bytes(found.quality - 1)) < found.score
+    assert found.codings <= 15
+
+
+@given(good=st.lists(st.booleans(), min_size=101, max_size=101), steady=st.booleans())
+def test_what_is_found_is_good_enough_and_the_next_lower_is_not(good: list[bool], steady: bool) -> None:
+    asked = []
+
+    def encode(quality: float) -> bytes:
+        asked.append(quality)
+        return bytes(round(quality))
+
+    found = smallest(encode, lambda data: float(good[len(data)]), 1, steady)
+    assert found.reached == good[found.quality] == any(good[round(quality)] for quality in asked)
+    assert not (found.reached and found.quality and good[found.quality - 1])
+    assert found.codings == len(asked) == len(set(asked)) <= 17
+
+
+def test_scores_that_go_up_and_down_are_searched_from_below() -> None:
+    found = smallest(lambda quality: bytes(round(quality)), lambda data: 16 <= len(data) <= 20, 1, steady=False)
+    assert found.quality == 16
+
+
+@pytest.mark.parametrize("steady", [True, False])
+def test_the_best_is_kept_where_none_is_good_enough(steady: bool) -> None:
+    found = smallest(lambda quality: bytes(round(quality)), lambda data: min(70, len(data)), 99, steady)
+    assert (found.score, found.reached) == (70, False)
+    assert found.quality == (82 if steady else 70)

@@ -15,10 +15,10 @@ from diptych.errors import DiptychError, ModelError, RecipeError
 from diptych.evaluation.average_precision import AveragePrecision, Precision
 from diptych.evaluation.task_accuracy import Eye
 from diptych.tasks import Task, feature_distance, load_task
+from diptych.tasks.agreement import agreement
 from diptych.tasks.descriptions import NanodetDecoder
 from diptych.tasks.onnx_graph import at_size
 from diptych.tasks.postprocessing import decode
-from diptych.tasks.score import agreement
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")

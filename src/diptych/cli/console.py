@@ -20,20 +20,26 @@ if TYPE_CHECKING:
     from diptych.io.progress import Advance
 
 
+Facts = Mapping[str, str | float | bool]
+"""What the manifest says of a file beyond what it reads from it, by field."""
+
+
 class Outcome(NamedTuple):
     """What became of one file.
 
     Attributes:
         source: the file that was read.
-        line: what to tell the user, if all went well.
+        line: what to tell the user of what was written, if it was.
         notes: what else the user should know, each a sentence without a full stop.
         error: why it failed, with the name of a file; None if it did not.
+        facts: for the manifest, if there are any.
     """
 
     source: Path
     line: str = ""
     notes: Sequence[str] = ()
     error: str | None = None
+    facts: Facts | None = None
 
 
 class Work(Protocol):
@@ -65,7 +71,7 @@ def reporting(
 
     Args:
         refused: sentences on what was not begun, which are failures as well.
-        out: prints the lines of success, on stdout if not given.
+        out: prints the lines on what was written, on stdout if not given.
     """
     failures: list[str] = []
     try:
@@ -74,9 +80,9 @@ def reporting(
             def report(outcome: Outcome) -> None:
                 for note in outcome.notes:
                     tell(f"note: {outcome.source}: {note}")
-                if outcome.error is None:
+                if outcome.line:
                     (out or say)(outcome.line)
-                else:
+                if outcome.error is not None:
                     failures.append(outcome.error)
                 advance()
 
@@ -129,7 +135,7 @@ def carry_out(plan: Plan, work: Work, model: str | None, batch: Batch) -> None:
 
         def listed(outcome: Outcome) -> None:
             if manifest:
-                manifest.add(outcome.source, outcome.error)
+                manifest.add(outcome)
             report(outcome)
 
         _run(todo, work, model, batch.workers, listed)

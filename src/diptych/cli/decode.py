@@ -71,6 +71,10 @@ def decode(
         str | None,
         typer.Option("--map", metavar="FILE|FOLDER", help="Also write where the two views differ, as a heat map."),
     ] = None,
+    salvage: Annotated[
+        bool,
+        typer.Option("--salvage", help="Of a damaged file, show the tiles that are whole and hatch the others."),
+    ] = False,
     model: Annotated[
         str | None,
         typer.Option(metavar="FILE", help="Decode with this codec alone.", show_default="the one a file names"),
@@ -91,6 +95,7 @@ def decode(
       diptych decode compressed/ -o pictures/ --view 0.5
       diptych decode hinted.dip --view auto
       diptych decode map.dip --region 4096,2048,800,600 -o part.png
+      diptych decode damaged.dip --salvage
       diptych decode old.dip --view newer-human.safetensors --map old-invented.png
     """
     from diptych.io.images import picture_format
@@ -101,8 +106,10 @@ def decode(
     part = cast(Region | None, tuple(map(int, region.split(","))) if region else None)
     if heat is not None and resume:
         raise typer.BadParameter("--map and --resume exclude each other")
+    if salvage and resume:
+        raise typer.BadParameter("--salvage and --resume exclude each other")
     maps = plan_maps(files, heat, plan.jobs, overwrite) if heat is not None else {}
-    carry_out(plan, Decoding(view, part, overwrite, maps), model, Batch(jobs, overwrite, resume, manifest))
+    carry_out(plan, Decoding(view, part, overwrite, maps, salvage), model, Batch(jobs, overwrite, resume, manifest))
 
 
 @dataclass(frozen=True)
@@ -113,12 +120,14 @@ class Decoding:
         view: as :meth:`Codec.decode` takes it; or a view file, whose human view is meant; or ``auto``, the file's
             hint, the human view where there is none.
         maps: by ``.dip`` file, where to write how far the human view is from the machine view.
+        salvage: write what is whole of a damaged file, which is then an error nevertheless.
     """
 
     view: str
     region: tuple[int, int, int, int] | None = None
     overwrite: bool = False
     maps: Mapping[Path, Path] = field(default_factory=dict)
+    salvage: bool = False
 
     def __call__(self, codec: Codec, job: Job) -> Outcome:
         from diptych.bitstream import read_header
@@ -128,7 +137,8 @@ class Decoding:
         codec, view, notes = _viewed(codec, self.view, data)
         heat = self.maps.get(job.source)
         views = list(dict.fromkeys([view, "machine", "human"] if heat else [view]))
-        shown = dict(zip(views, codec.decode_views(data, views, self.region), strict=True))
+        pictures, error = self._decoded(codec, data, views)
+        shown = dict(zip(views, pictures, strict=True))
         image = shown[view]
         lines = [self._map(shown["machine"], shown["human"], heat)] if heat else []
         make_folder(job.target.parent)
@@ -138,7 +148,21 @@ class Decoding:
         size = size_of(header.width, header.height, len(data))
         part = f"{image.width} x {image.height} of " if self.region else ""
         line = f"{job.source} -> {job.target}: view {name}, {part}{size}"
-        return Outcome(job.source, "\n".join([line, *lines]), notes)
+        return Outcome(job.source, "\n".join([line, *lines]), notes, error and f"{job.source}: {error}")
+
+    def _decoded(
+        self, codec: Codec, data: bytes, views: Sequence[str | float]
+    ) -> tuple[list[Image.Image], str | None]:
+        """The views, and what they lack."""
+        if not self.salvage:
+            return codec.decode_views(data, views, self.region), None
+        from diptych.codec.salvage import salvage
+
+        saved = salvage(codec, data, views, self.region)
+        if not saved.lost:
+            return saved.pictures, saved.problem
+        places = " ".join(",".join(map(str, rectangle)) for rectangle in saved.lost)
+        return saved.pictures, f"{len(saved.lost)} of {saved.tiles} tiles lost: {places}"
 
     def _map(self, machine: Image.Image, human: Image.Image, target: Path) -> str:
         from diptych.codec.view_difference import as_picture, difference, in_words

@@ -8,7 +8,11 @@ off last line is ignored). Its entries:
 ``bytes``, ``width``, ``height``,     of the ``.dip`` file, be it the source or the output; bytes are those of
 ``bpp``, ``quality``                  the whole file
 ``sha256``                            of the output, in hexadecimal
-``error``                             why there is no output: then everything between is missing
+``measure``, ``score``, ``reached``   what ``encode --keep`` or ``--target`` measured, how much of it the file has,
+                                      and whether that is what was asked for; missing where neither was given, or
+                                      where the file was made in an earlier run that did not list it
+``error``                             why there is no output: then everything between is missing; or what is lost
+                                      of an output that ``decode --salvage`` wrote
 ===================================== ==========================================================================
 """
 
@@ -25,10 +29,24 @@ from types import TracebackType
 from typing import Any, BinaryIO, Self
 
 from diptych.bitstream import read_header
+from diptych.cli.console import Outcome
 from diptych.errors import DiptychError
 from diptych.io.files import Job, make_folder, read_bytes, reason, refuse_existing, replacing
 
-FIELDS = ("source", "output", "bytes", "width", "height", "bpp", "quality", "sha256", "error")
+FIELDS = (
+    "source",
+    "output",
+    "bytes",
+    "width",
+    "height",
+    "bpp",
+    "quality",
+    "sha256",
+    "measure",
+    "score",
+    "reached",
+    "error",
+)
 
 Line = Mapping[str, Any]
 
@@ -67,10 +85,11 @@ class Manifest:
         self._unlisted = [job for job in done if str(job.source) not in listed]
         self._file: BinaryIO | None = None
 
-    def add(self, source: Path, error: str | None) -> None:
+    def add(self, outcome: Outcome) -> None:
         """Append the line of one of the jobs to do: it is done, or has failed."""
-        job = self._jobs[source]
-        line = self._line(job) if error is None else _failed(job, error)
+        job = self._jobs[outcome.source]
+        written = outcome.error is None or outcome.line
+        line = self._line(job, outcome) if written else _failed(job, outcome.error)
         try:
             self._opened().write(self._text.write(line))
         except OSError as failure:
@@ -111,7 +130,7 @@ class Manifest:
             self._file = open(self._path, "ab", buffering=0)  # noqa: SIM115
         return self._file
 
-    def _line(self, job: Job) -> Line:
+    def _line(self, job: Job, outcome: Outcome | None = None) -> Line:
         dip = self._dip(job)
         try:
             with open(dip, "rb") as file:
@@ -121,7 +140,7 @@ class Manifest:
             length = dip.stat().st_size
         except (OSError, DiptychError) as error:
             return _failed(job, f"cannot read what was written: {reason(error)}")
-        return {
+        line = {
             "source": str(job.source),
             "output": str(job.target),
             "bytes": length,
@@ -130,11 +149,11 @@ class Manifest:
             "bpp": 8 * length / (header.width * header.height),
             "quality": header.quality,
             "sha256": digest,
-            "error": None,
         }
+        return dict.fromkeys(FIELDS) | line | (dict(outcome.facts or {}, error=outcome.error) if outcome else {})
 
 
-def _failed(job: Job, error: str) -> Line:
+def _failed(job: Job, error: str | None) -> Line:
     return dict.fromkeys(FIELDS) | {"source": str(job.source), "output": str(job.target), "error": error}
 
 

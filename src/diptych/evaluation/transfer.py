@@ -30,7 +30,7 @@ from diptych.io.files import make_folder
 from diptych.io.progress import progress
 from diptych.io.recipes import read_recipe
 from diptych.tasks import Task, load_task
-from diptych.tasks.score import agreement
+from diptych.tasks.agreement import agreement
 
 FORMAT = "diptych-transfer-1"
 _ORIGINAL = Variant(ORIGINAL)

@@ -69,7 +69,7 @@ class Task(Machine, Protocol):
 
     def predict(self, images: Sequence[Tensor]) -> list[dict[str, Tensor]]:
         """What the network finds in each picture (float (3, H, W) in [0, 1]): boxes, labels, scores, and masks if
-        it segments; see :mod:`diptych.tasks.score`."""
+        it segments; see :mod:`diptych.tasks.agreement`."""
         ...
 
 

@@ -1,15 +1,13 @@
-"""What machines say, compared: classes of different lists by name, and agreement of two looks.
+"""Classes of different lists, matched by name.
 
 Detections are dictionaries: boxes float (n, 4) in pixels as x0, y0, x1, y1, labels int64 (n,) from 1, scores
 float (n,) in [0, 1], and, for machines that segment, masks float (n, 1, H, W) in [0, 1].
 """
 
-import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torchvision.ops import box_iou
 
 from diptych.errors import ModelError
 
@@ -43,35 +41,6 @@ def relabelled(instances: Found, mapping: Tensor) -> Found:
     new = torch.where(old < 0, old, mapping.to(old.device)[old.clamp(min=0)])
     kept = new != 0
     return {name: (new if name == "labels" else value)[kept] for name, value in instances.items()}
-
-
-def agreement(wanted: Found, seen: Found, iou: float = 0.5, confidence: float = 0.5) -> float:
-    """F1 of the detections in a decoded picture against those in the original, which need no labels.
-
-    A detection agrees with at most one of the other picture, of its class and overlapping by at least ``iou``;
-    surer ones choose first. Detections scored below ``confidence`` do not count.
-
-    Returns:
-        0 to 1, or NaN where nothing was found in the original.
-    """
-    wanted, seen = (_confident(found, confidence) for found in (wanted, seen))
-    if not len(wanted["labels"]):
-        return math.nan
-    same = seen["labels"][:, None] == wanted["labels"][None]
-    overlaps = torch.where(same, box_iou(seen["boxes"], wanted["boxes"]), -1.0)
-    agreed = 0
-    for row in overlaps:
-        best = int(row.argmax())
-        if row[best] >= iou:
-            agreed += 1
-            overlaps[:, best] = -1.0
-    return 2 * agreed / (len(wanted["labels"]) + len(seen["labels"]))
-
-
-def _confident(found: Found, confidence: float) -> Found:
-    order = found["scores"].argsort(descending=True, stable=True)
-    order = order[found["scores"][order] >= confidence]
-    return {name: found[name][order] for name in ("boxes", "labels", "scores")}
 
 
 def _few(names: Sequence[str]) -> str:

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from diptych.errors import ModelError
-from diptych.tasks.score import Found, agreement, label_map, relabelled
+from diptych.tasks.agreement import Found, agreement, kept
+from diptych.tasks.labels import label_map, relabelled
 
 NAMES = st.lists(st.sampled_from("abcdefgh"), min_size=1, max_size=8, unique=True)
 
@@ -55,6 +56,15 @@ def test_agreement() -> None:
     assert math.isnan(agreement(found(), found(one)))
     assert math.isnan(agreement(found(one, scores=[0.4]), found(one)))
     assert agreement(found(one), found(one, two, scores=[0.9, 0.4])) == 1
+
+
+def test_what_is_kept_is_defined_where_there_is_nothing_to_keep() -> None:
+    one, two = [0, 0, 10, 10], [20, 20, 40, 40]
+    assert kept(found(), found()) == 1
+    assert kept(found(one, scores=[0.4]), found(two, scores=[0.3])) == 1
+    assert kept(found(), found(one)) == 0
+    assert kept(found(one), found()) == 0
+    assert kept(found(one, two), found(one)) == agreement(found(one, two), found(one))
 
 
 def test_surer_detections_choose_first() -> None:
