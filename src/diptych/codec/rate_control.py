@@ -16,7 +16,7 @@ TOLERANCE = 0.02
 _STEPS = 10000
 _LIKELY = (25,)
 """Where a search for a score that grows evenly begins: in the middle of what photos take."""
-_LADDER = (0, 6, 12, 18, 24, 30, 36, 44, 52, 60, 70, 80, 90, 100)
+LADDER = (0, 6, 12, 18, 24, 30, 36, 44, 52, 60, 70, 80, 90, 100)
 """Qualities that a search tries from below where scores go up and down on their way up."""
 
 
@@ -113,7 +113,7 @@ def smallest(
 
     low, high = -1, 101
     known: dict[int, float] = {}
-    for rung in _LIKELY if steady else _LADDER:
+    for rung in _LIKELY if steady else LADDER:
         known[rung] = surplus(rung)
         if known[rung] >= 0:
             high = rung
