@@ -40,7 +40,7 @@ def report(
 ) -> None:
     """Put results and example photos into one HTML file that needs nothing beside it.
 
-    Curves and tables with intervals, and the commands and versions behind them.
+    Curves (with matplotlib) and tables with intervals, and the commands and versions behind them.
     Each photo as original, both views, JPEG and AVIF of the same bytes under a slider.
     What the machine sees in each, where the views differ, and where the grid is.
 
