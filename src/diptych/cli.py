@@ -23,6 +23,7 @@ from diptych.ablation.command import ablate
 from diptych.batch import AUTO, Decoding, Encoding
 from diptych.console import Batch, carry_out, complain, described, each, facts_of, say, tell
 from diptych.errors import DiptychError
+from diptych.export.command import export
 from diptych.extras import extra
 from diptych.files import find_files, plan_jobs
 from diptych.report.command import report
@@ -417,6 +418,7 @@ def selftest() -> None:
 app.command()(tools.grid)
 app.command()(tools.lint)
 app.command()(tools.codecs)
+app.command()(export)
 app.command()(ablate)
 app.command()(report)
 app.command()(datasets.label)
