@@ -89,6 +89,7 @@ def test_everyday_work_needs_no_extra(tmp_path: Path, codec_file: Path) -> None:
         ("train", ["encode", "photo.png", "--optimize", "2"], "--optimize needs the package "),
         ("eval", ["evaluate", "any.yaml"], "evaluation needs the package "),
         ("onnx", ["lint", "any.onnx"], "an ONNX file needs the package 'onnx'"),
+        ("onnx", ["export"], "an export needs the package 'onnx'"),
         ("onnx", ["label", ".", "--task", "machine.yaml"], "machine.yaml needs the package "),
         ("serve", ["serve"], "the server needs the package "),
     ],
