@@ -90,6 +90,7 @@ def test_everyday_work_needs_no_extra(tmp_path: Path, codec_file: Path) -> None:
         ("eval", ["evaluate", "any.yaml"], "evaluation needs the package "),
         ("eval", ["encode", "photo.png", "--target", "ssimulacra2=60"], "--target ssimulacra2 needs the package "),
         ("onnx", ["lint", "any.onnx"], "an ONNX file needs the package 'onnx'"),
+        ("onnx", ["export"], "an export needs the package 'onnx'"),
         ("onnx", ["label", ".", "--task", "machine.yaml"], "machine.yaml needs the package "),
         ("serve", ["serve"], "the server needs the package "),
     ],

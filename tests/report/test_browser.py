@@ -30,14 +30,6 @@ def page_file(tmp_path_factory: pytest.TempPathFactory, results_file: Path, code
     return run([results_file], photos, folder / "report.html", codec, spotter, 60).path
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
 @pytest.fixture
 def opened(browser: Any, page_file: Path) -> Iterator[Any]:
     """A function that opens the page; at the end, nothing was complained about and nothing was fetched."""

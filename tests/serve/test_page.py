@@ -36,14 +36,6 @@ def address(codec_file: Path, pictures: Path) -> Iterator[str]:
         server.wait(20)
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
 @pytest.fixture
 def page(browser: Any, address: str) -> Iterator[Any]:
     """The page, opened; afterwards it must have said nothing on the console and asked nobody else."""
