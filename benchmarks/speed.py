@@ -208,7 +208,7 @@ def _synthesis(codec: Codec, image: Image.Image, precision: str) -> tuple[float,
     short = {"float32": "f32", "bfloat16": "bf16"}[precision]
     transforms = Transforms(codec.frozen, {}, OpenVino(torch.get_num_threads(), short))
     flop = 2000 * codec.complexity()["g_s kMAC/pixel"] * height * width * STRIDE**2
-    return flop, partial(transforms.synthesis, values, QUALITY, 0.0)
+    return flop, partial(transforms.synthesis, values[None], QUALITY, 0.0)
 
 
 def growth(codec: Codec, image: Image.Image, megapixels: list[float]) -> list[dict[str, float]]:

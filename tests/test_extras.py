@@ -71,11 +71,14 @@ def test_everyday_work_needs_no_extra(tmp_path: Path, codec_file: Path) -> None:
         ["encode", "photo.png", *model],
         ["decode", "photo.dip", "-o", "decoded.webp", *model],
         ["info", "photo.dip"],
+        ["encode", "photo.png", "-o", "hinted.dip", "--view-hint", "auto", *model],
+        ["demo", "photo.png", "-o", "demo", *model],
         ["grid", "large.png"],
         ["lint", str(codec_file)],
         folder=tmp_path,
     )
-    assert codes == [0] * 6, said
+    assert codes == [0] * 8, said
+    assert (tmp_path / "demo/human-detections.png").is_file()
     assert Image.open(tmp_path / "decoded.webp").size == (40, 30)
 
 
@@ -83,8 +86,8 @@ def test_everyday_work_needs_no_extra(tmp_path: Path, codec_file: Path) -> None:
     ("extra", "command", "beginning"),
     [
         ("train", ["train", "pixel", "any.yaml"], "training needs the package "),
+        ("train", ["encode", "photo.png", "--optimize", "2"], "--optimize needs the package "),
         ("eval", ["evaluate", "any.yaml"], "evaluation needs the package "),
-        ("train", ["encode", "photo.png", "--keep", "0.9"], "--keep needs the package "),
         ("eval", ["encode", "photo.png", "--target", "ssimulacra2=60"], "--target ssimulacra2 needs the package "),
         ("onnx", ["lint", "any.onnx"], "an ONNX file needs the package 'onnx'"),
         ("onnx", ["label", ".", "--task", "machine.yaml"], "machine.yaml needs the package "),

@@ -90,12 +90,13 @@ finally:
 def test_lint_of_a_foreign_network(tmp_path: Path) -> None:
     path = tmp_path / "net.safetensors"
     save_file(nn.ModuleDict({"a": nn.ConvTranspose2d(8, 4, 4, 2), "b": nn.Conv2d(6, 12, 3)}).state_dict(), path)
-    text = run("lint", path).stdout.splitlines()
+    layers = ["--layer", "a:transposed:2", "--layer", "b:subpixel:2"]
+    text = run("lint", path, *layers).stdout.splitlines()
     assert text[0].split()[:4] == ["a", "transposed", "4x4", "by"]
-    assert text[0].endswith("uneven  [shape]")
-    assert text[-1] == "1 of 1 upsamplers uneven"
-    told = json.loads(run("lint", path, "--layer", "b:subpixel:2", "--json").stdout)
-    assert [layer["known_by"] for layer in told["layers"]] == ["shape", "hint"]
+    assert text[0].endswith("uneven  [hint]")
+    assert text[-1] == "2 of 2 upsamplers uneven"
+    told = json.loads(run("lint", path, *layers, "--json").stdout)
+    assert [layer["kind"] for layer in told["layers"]] == ["transposed", "subpixel"]
     assert told["flat_grid"] == {}
 
 
@@ -104,8 +105,9 @@ def test_lint_of_a_network_without_a_grid(tmp_path: Path) -> None:
     layer = nn.ConvTranspose2d(8, 4, 4, 2)
     nn.init.ones_(layer.weight)
     save_file({f"up.{name}": value for name, value in layer.state_dict().items()}, path)
-    assert run("lint", path).stdout.endswith("none of 1 upsamplers uneven\n")
-    [row] = json.loads(run("lint", path, "--json").stdout)["layers"]
+    named = [path, "--layer", "up:transposed:2"]
+    assert run("lint", *named).stdout.endswith("none of 1 upsamplers uneven\n")
+    [row] = json.loads(run("lint", *named, "--json").stdout)["layers"]
     assert row["kernel_db"] is None
     assert row["even"] is True
 
@@ -119,8 +121,11 @@ def test_lint_of_a_codec_and_its_view(codec_file: Path) -> None:
 
 
 def test_lint_refuses_in_one_line(tmp_path: Path, codec_file: Path) -> None:
+    foreign = tmp_path / "net.safetensors"
+    save_file(nn.ConvTranspose2d(8, 4, 4, 2).state_dict(), foreign)
     for arguments, message in (
         ([tmp_path / "none.safetensors"], "there is no weights file"),
+        ([foreign], "name them with --layer"),
         ([codec_file, "--layer", "x"], "'x' is not NAME:transposed:STRIDE"),
         ([codec_file, "--view", codec_file], "is not a Diptych view"),
     ):

@@ -22,7 +22,7 @@ from diptych.bitstream import read_header
 from diptych.cli.main import app
 from diptych.codec import registry
 from diptych.codec.codec import Codec
-from diptych.codec.weights import CODEC_FORMAT, read_arrays, write_arrays
+from diptych.codec.weights import CODEC_FORMAT, human_beside, read_arrays, write_arrays
 from diptych.data.dip import DipDataset
 from diptych.errors import BitstreamError, ModelError
 from samples import picture
@@ -191,7 +191,7 @@ def test_a_codec_that_is_named_decodes_alone(
     put(folder, FOREIGN)
     assert "with codec fd1e3e08, this is codec" in fails("decode", foreign_dip, "--model", registry.DEFAULT)
     assert "this is codec fd1e3e08" in fails("decode", own_dip, "--model", FOREIGN)
-    for codec in (diptych.load(registry.DEFAULT), diptych.load(view=registry.human_beside(registry.DEFAULT))):
+    for codec in (diptych.load(registry.DEFAULT), diptych.load(view=human_beside(registry.DEFAULT))):
         with pytest.raises(BitstreamError, match="name no codec"):
             codec.decode(foreign_dip.read_bytes())
 
@@ -200,11 +200,11 @@ def test_a_view_file_goes_to_the_codec_of_the_file(folder: Path, codec_file: Pat
     put(folder, codec_file)
     dip = folder / "small.dip"
     dip.write_bytes(codec.encode(picture(60, 40), 50))
-    view = registry.human_beside(codec_file)
+    view = human_beside(codec_file)
     result = run("decode", dip, "--view", view)
     assert result.exit_code == 0, result.output
     assert same(Image.open(dip.with_suffix(".png")), codec.decode(dip.read_bytes(), "human"))
-    refused = fails("decode", dip, "--view", registry.human_beside(registry.DEFAULT), "--overwrite")
+    refused = fails("decode", dip, "--view", human_beside(registry.DEFAULT), "--overwrite")
     assert f"not of {codec.model_id.hex()}" in refused
 
 
@@ -252,7 +252,7 @@ def test_a_broken_human_view_costs_itself_alone(
     view = folder / "codec.human.safetensors"
     for content, problem in (
         (b"x", f"{view.name}: it is not a readable safetensors file"),
-        (registry.human_beside(registry.DEFAULT).read_bytes(), f"{view.name} is a view of codec"),
+        (human_beside(registry.DEFAULT).read_bytes(), f"{view.name} is a view of codec"),
     ):
         view.write_bytes(content)
         facts = json.loads(run("codecs", "--json").stdout.splitlines()[-1])
@@ -263,7 +263,7 @@ def test_a_broken_human_view_costs_itself_alone(
 
 
 def test_a_view_without_its_codec_is_named(folder: Path) -> None:
-    put(folder, registry.human_beside(registry.DEFAULT))
+    put(folder, human_beside(registry.DEFAULT))
     assert "there is no codec.safetensors beside it" in run("codecs").stdout
 
 
@@ -280,7 +280,7 @@ def test_the_list(folder: Path, codec_file: Path, codec: Codec, default: Codec) 
     own = default.model_id.hex()
     assert run("codecs").stdout.startswith(f"{own}  codec\n          {registry.DEFAULT}\n")
     assert run("codecs").stdout.endswith(f"\nyour folder: {folder}\n")
-    put(folder, codec_file, registry.human_beside(codec_file))
+    put(folder, codec_file, human_beside(codec_file))
     tensors, metadata = read_arrays(FOREIGN, CODEC_FORMAT)
     write_arrays(folder / "birds.safetensors", tensors, {**metadata, "purpose": "small  birds\nfrom afar"})
     (folder / "notes.txt").write_text("no codec")

@@ -17,11 +17,10 @@ from rich.console import Console
 from torch import Tensor
 
 from diptych.errors import DiptychError, RecipeError
-from diptych.evaluation import people, results
+from diptych.evaluation import people, plot, results
 from diptych.evaluation.anchors import ANCHORS, PillowAnchor
 from diptych.evaluation.evaluate import run
 from diptych.evaluation.metrics import psnr
-from diptych.evaluation.plot import plot_curves
 from pictures import textured
 
 QUALITIES = [5, 25, 60]
@@ -65,9 +64,6 @@ class BrightSpots:
             }
             for mask in masks
         ]
-
-    def score(self, predictions: object, dataset: object) -> dict[str, float]:
-        raise NotImplementedError
 
 
 class Sharp(BrightSpots):
@@ -281,20 +277,26 @@ def test_table(found: Path) -> None:
     assert "BD-rate" in text
 
 
-@pytest.mark.parametrize("suffix", ["png", "svg"])
-def test_plots(found: Path, tmp_path: Path, suffix: str) -> None:
-    for metric in ("psnr", "ap50", "grid_4"):
-        plot_curves(found, tmp_path / f"{metric}.{suffix}", metric)
-        assert (tmp_path / f"{metric}.{suffix}").stat().st_size > 5000
-    with pytest.raises(DiptychError, match="no 'features'"):
-        plot_curves(found, tmp_path / "no.png", "features")
-
-
 def test_curves_are_drawn_beside_the_results(found: Path) -> None:
-    for metric in ("psnr", "ap50"):
-        first = found.with_name(f"found-{metric}.svg").read_bytes()
-        plot_curves(found, found.with_name("again.svg"), metric)
-        assert found.with_name("again.svg").read_bytes() == first
+    metrics = ("psnr", "ssimulacra2", "lpips", "ap50", "grid_4")
+    first = {found.with_name(f"found-{metric}.svg"): b"" for metric in metrics}
+    first = {path: path.read_bytes() for path in first}
+    assert plot.plot_all(found) == list(first)
+    assert {path: path.read_bytes() for path in first} == first
+
+
+def test_curves_hold_every_view_and_anchor_of_the_results(found: Path) -> None:
+    written = results.read(found)
+    figures = plot.figures(written)
+    for metric, figure in figures.items():
+        [axes] = figure.axes
+        labels = axes.get_legend_handles_labels()[1]
+        assert sum(label.startswith("diptych, ") for label in labels) == 2
+        assert ("uncompressed" in labels) == (metric in ("ap50", "grid_4"))
+        low, high = axes.get_ylim()
+        for one in written["points"]:
+            value = one["summary"].get(metric, {"value": None})["value"]
+            assert one["matched"] or value is None or low <= value <= high
 
 
 def test_same_numbers_again(photos: Path, tmp_path: Path) -> None:

@@ -81,7 +81,7 @@ def test_scores_are_remembered_by_both_pictures(tmp_path: Path, monkeypatch: pyt
         asked.append(1)
         return lpips(photo, decoded)
 
-    monkeypatch.setitem(measurements._AGAINST_PHOTO, "lpips", counted)
+    monkeypatch.setitem(measurements.AGAINST_PHOTO, "lpips", counted)
     photos = [Photo(str(seed), 0, textured(50, 40, seed)) for seed in range(2)]
     variant = Variant("jpeg", 30)
 

@@ -70,7 +70,7 @@ def test_pictures_load(opened: Any) -> None:
     assert len(sizes) > 2 * (2 * 5 + 3 + 5)
     assert all(sizes)
     assert page.locator(".photo").count() == 2
-    assert page.locator(".chart > svg").count() == 4
+    assert page.locator(".chart > svg").count() == 3
 
 
 def test_slider_by_keyboard(opened: Any) -> None:

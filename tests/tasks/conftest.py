@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from diptych.data.coco import CocoDataset
-from diptych.tasks.detector import OwnTask
+from diptych.tasks.detector_task import OwnTask
 from diptych.tasks.fcos import FcosSettings, FcosTask
 from diptych.tasks.mask_rcnn import MaskRCNNSettings, MaskRCNNTask
 from labels import rectangle, write_dataset

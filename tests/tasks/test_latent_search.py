@@ -15,9 +15,8 @@ from diptych.codec.codec import Codec, load
 from diptych.errors import DiptychError
 from diptych.io.images import read_picture
 from diptych.tasks import Machine, feature_distance, latent_search
-from diptych.tasks.latent_search import Search
+from diptych.tasks.latent_search import Search, shipped_machine
 from diptych.tasks.mask_rcnn import MaskRCNNSettings, MaskRCNNTask
-from diptych.tasks.view_hint import shipped_machine
 from samples import picture
 
 SHIPPED = [Path(str(resources.files("diptych") / "weights" / f"{name}.safetensors")) for name in ("codec", "task")]
@@ -95,7 +94,7 @@ def test_nothing_is_changed_by_a_search(codec: Codec, machine: MaskRCNNTask) -> 
     search = Search(codec, machine, 3)
     codec.encode(image, 40, refine=search)
     assert codec.encode(image, 40) == before
-    parts = [*latent_search.model.parameters(), *machine.parameters()]
+    parts = [*search.model.parameters(), *machine.parameters()]
     assert all(p.grad is None for p in parts)
 
 

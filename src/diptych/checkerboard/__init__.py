@@ -6,7 +6,8 @@
 """
 
 from diptych.checkerboard.polyphase import Finding, check, grid_share, phase_gains
-from diptych.checkerboard.safetensors_layers import Hint, Upsampler, lint, read_upsamplers
+from diptych.checkerboard.safetensors_layers import Hint, lint, read_upsamplers
+from diptych.checkerboard.upsampler import Upsampler
 
 __all__ = [
     "Finding",

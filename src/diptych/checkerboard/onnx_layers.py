@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from diptych.checkerboard.safetensors_layers import Upsampler
+from diptych.checkerboard.upsampler import Upsampler
 from diptych.errors import ModelError, extra
 
 _KEEP_CHANNELS = {"BatchNormalization", "Clip", "Identity", "LeakyRelu", "PRelu", "Relu", "Sigmoid", "Tanh"}

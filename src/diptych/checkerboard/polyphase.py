@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from diptych.checkerboard.safetensors_layers import Upsampler
+from diptych.checkerboard.upsampler import Upsampler
 
 EVEN_DB = -48.0
 """Up to this share a grid on mid-grey stays below half of one of 255 levels: 20 log10(0.5 / 128)."""
@@ -30,7 +29,7 @@ class Finding(NamedTuple):
         kind: ``transposed`` or ``subpixel``.
         kernel: taps along each axis.
         stride: upsampling factor along each axis.
-        known_by: how it was recognized: ``codec`` (of Diptych), ``graph`` (ONNX), ``shape``, ``guess``, ``hint``.
+        known_by: as of :class:`~diptych.checkerboard.upsampler.Upsampler`.
         kernel_db: :func:`grid_share` of its kernels.
         bias_db: :func:`grid_share` of its biases, which differ by phase in a sub-pixel convolution only; None if
             there are none.

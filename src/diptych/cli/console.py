@@ -1,19 +1,55 @@
-"""What the commands have in common: output, errors, progress over many files."""
+"""What the commands have in common: output, errors, work on many files."""
 
 from __future__ import annotations
 
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import typer
 
-from diptych.cli.batch import Outcome, Work, attempt, run
-from diptych.io.files import STANDARD, Plan, remove_stale
+from diptych.errors import DiptychError
+from diptych.io.files import STANDARD, Job, Plan, remove_stale
+
+if TYPE_CHECKING:
+    from diptych.codec.codec import Codec
+    from diptych.io.progress import Advance
+
+
+Facts = Mapping[str, str | float | bool]
+"""What the manifest says of a file beyond what it reads from it, by field."""
+
+
+class Outcome(NamedTuple):
+    """What became of one file.
+
+    Attributes:
+        source: the file that was read.
+        line: what to tell the user of what was written, if it was.
+        notes: what else the user should know, each a sentence without a full stop.
+        error: why it failed, with the name of a file; None if it did not.
+        facts: for the manifest, if there are any.
+    """
+
+    source: Path
+    line: str = ""
+    notes: Sequence[str] = ()
+    error: str | None = None
+    facts: Facts | None = None
+
+
+class Work(Protocol):
+    """What is to be done with each file; it can be pickled."""
+
+    def __call__(self, codec: Codec, job: Job) -> Outcome: ...
+
+    def dip(self, job: Job) -> Path:
+        """The ``.dip`` file among the two of a job."""
+        ...
 
 
 def each(tasks: Mapping[Path, Callable[[], str]]) -> None:
@@ -39,7 +75,7 @@ def reporting(
     """
     failures: list[str] = []
     try:
-        with _progress(total) as advance:
+        with _bar(total) as advance:
 
             def report(outcome: Outcome) -> None:
                 for note in outcome.notes:
@@ -102,28 +138,64 @@ def carry_out(plan: Plan, work: Work, model: str | None, batch: Batch) -> None:
                 manifest.add(outcome)
             report(outcome)
 
-        run(todo, work, model, batch.workers, listed)
+        _run(todo, work, model, batch.workers, listed)
 
 
-@contextmanager
-def _progress(total: int) -> Iterator[Callable[[], None]]:
-    """A progress bar on a terminal's stderr, if there is more than one file to wait for."""
-    if total < 2 or not sys.stderr.isatty():
-        yield lambda: None
-        return
-    from rich.console import Console
-    from rich.progress import MofNCompleteColumn, Progress, ProgressColumn, Task, TimeRemainingColumn
-    from rich.text import Text
+def _bar(total: int) -> AbstractContextManager[Advance]:
+    """A progress bar, if there is more than one file to wait for."""
+    if total < 2:
+        return nullcontext(lambda: None)
+    from diptych.io.progress import progress
 
-    class Rate(ProgressColumn):
-        def render(self, task: Task) -> Text:
-            return Text(f"{task.speed:.3g} files/s" if task.speed else "")
+    return progress(total, "files")
 
-    columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), Rate(), TimeRemainingColumn())
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, redirect_stdout=sys.stdout.isatty()) as progress:
-        bar = progress.add_task("", total=total)
-        yield lambda: progress.advance(bar)
+
+def _run(
+    jobs: Sequence[Job], work: Work, model: str | None, workers: int, report: Callable[[Outcome], None]
+) -> None:
+    """Do all jobs and report the outcome of each when it is there; failures do not stop the others.
+
+    Args:
+        model: the codec's file, or None for the default one, which decodes files of others too.
+        workers: how many files are worked on at once, each in a process of its own; with 1, in this one.
+
+    Raises:
+        DiptychError: if the codec cannot be loaded, or a worker process dies.
+    """
+    count = min(workers, len(jobs))
+    if count > 1:
+        from diptych.codec.processes import in_processes
+
+        in_processes(jobs, partial(_done, work), model, count, report)
+    elif jobs:
+        from diptych.codec.codec import load
+
+        codec = load(model)
+        for job in jobs:
+            report(_done(work, codec, job))
+
+
+def attempt(source: Path, task: Callable[[], Outcome]) -> Outcome:
+    """The outcome of a task; the error, if it fails for a reason that lies in its input or the machine."""
+    try:
+        return task()
+    except (DiptychError, MemoryError) as error:
+        message = str(error)
+    except RuntimeError as error:  # an engine's way to say it
+        if "allocate memory" not in str(error):
+            raise
+        message = ""
+    message = message or "not enough memory"
+    return Outcome(source, error=message if str(source) in message else f"{source}: {message}")
+
+
+def size_of(width: int, height: int, length: int) -> str:
+    """Size of a picture in words, ``length`` being that of its ``.dip`` file in bytes."""
+    return f"{width} x {height}, {length:,} bytes, {8 * length / (width * height):.3f} bpp"
+
+
+def _done(work: Work, codec: Codec, job: Job) -> Outcome:
+    return attempt(job.source, partial(work, codec, job))
 
 
 def say(text: str) -> None:

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from diptych.cli.batch import Outcome, size_of
-from diptych.cli.console import Batch, carry_out
+from diptych.cli.console import Batch, Outcome, carry_out, size_of
 from diptych.cli.options import Jobs, ManifestFile, Output, Overwrite, Resume
 from diptych.errors import DiptychError
 from diptych.io.files import (

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 import diptych
 from diptych.cli.console import say, tell
 from diptych.cli.options import Model, Overwrite, Quality
-
-if TYPE_CHECKING:
-    pass
 
 
 def demo(
@@ -34,9 +31,10 @@ def demo(
       diptych demo
       diptych demo photo.jpg -q 10 -o mine/
     """
-    from diptych.report.demo import run, shipped_machine
+    from diptych.report.demo import run
+    from diptych.tasks.detector import shipped_detector
 
-    result = run(photo, output, quality, diptych.load(model), shipped_machine(), overwrite)
+    result = run(photo, output, quality, diptych.load(model), shipped_detector(), model, overwrite)
     for note in result.notes:
         tell(f"note: {note}")
     for path in result.files:

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from diptych.cli.batch import Outcome, size_of
-from diptych.cli.console import Batch, carry_out, tell
+from diptych.cli.console import Batch, Outcome, carry_out, size_of, tell
 from diptych.cli.goals import Coded, Encode, Goal, KeepShare, MeasuredView, MetricTarget, Tasks, goal_of, reach
 from diptych.cli.options import Jobs, ManifestFile, Model, Output, Overwrite, Quality, Resume
 from diptych.codec.views import AUTO
@@ -99,15 +98,16 @@ def encode(
     _refuse_several(context, ("quality", "bpp", "target_size", "keep", "target"))
     if (bpp is not None and not 0 < bpp < math.inf) or (target_size is not None and target_size < 1):
         raise typer.BadParameter("a size is a number above 0")
-    if optimize or view_hint:
-        with extra("train", "--optimize" if optimize else "--view-hint"):
-            import diptych.tasks.view_hint  # noqa: F401
+    if optimize:
+        with extra("train", "--optimize"):
+            import diptych.tasks.latent_search  # noqa: F401
     goal = goal_of(keep, task, target, view)
     plan = plan_jobs(photos, output, READS, ".dip", overwrite or resume)
-    others = left_out(plan.left_out)
-    for sentence in others.others:
-        tell(f"note: {sentence}")
-    plan.refused.extend(others.pictures)
+    if plan.left_out:
+        others = left_out(plan.left_out)
+        for sentence in others.others:
+            tell(f"note: {sentence}")
+        plan.refused.extend(others.pictures)
     work = Encoding(quality, bpp, target_size, goal, verify, overwrite, view_hint is not None, optimize)
     carry_out(plan, work, model, Batch(jobs, overwrite, resume, manifest))
 
@@ -189,13 +189,13 @@ def _fitted(target: int, encode: Encode, optimized: Encode | None) -> Coded:
 
 
 def _hinted(codec: Codec, data: bytes) -> bytes:
-    from diptych.tasks.view_hint import hinted, shipped_machine
+    from diptych.tasks.detector import shipped_detector
+    from diptych.tasks.view_hint import hinted
 
-    return hinted(codec, data, shipped_machine())
+    return hinted(codec, data, shipped_detector())
 
 
 def _search(codec: Codec, steps: int) -> Refine:
-    from diptych.tasks.latent_search import Search
-    from diptych.tasks.view_hint import shipped_machine
+    from diptych.tasks.latent_search import Search, shipped_machine
 
     return Search(codec, shipped_machine(), steps)

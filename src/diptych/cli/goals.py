@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple, Protocol
 
 import typer
 
-from diptych.cli.batch import Facts
+from diptych.cli.console import Facts
 from diptych.codec.views import dial
 from diptych.errors import DiptychError, extra
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from diptych.codec.codec import Codec
     from diptych.tasks import Task
+    from diptych.tasks.detector import Detector
 
 METRICS = {
     "ssimulacra2": ("people", 1),
@@ -129,23 +130,22 @@ class Keep:
     steady = False
 
     def prepare(self) -> None:
-        with extra("train", "--keep"):
-            self._networks()
+        self._networks()
 
     def judge(self, photo: Image.Image) -> Judge:
-        from diptych.tasks.score import kept
+        from diptych.tasks.agreement import kept
         from diptych.tasks.view_hint import predicted
 
-        found = [(network, dict(predicted(network, photo))) for network in self._networks()]
-        return lambda picture: min(kept(wanted, dict(predicted(network, picture))) for network, wanted in found)
+        found = [(network, predicted(network, photo)) for network in self._networks()]
+        return lambda picture: min(kept(wanted, predicted(network, picture)) for network, wanted in found)
 
     def shown(self, score: float) -> float:
         return score
 
-    def _networks(self) -> list[Task]:
-        from diptych.tasks.view_hint import shipped_machine
+    def _networks(self) -> list[Task | Detector]:
+        from diptych.tasks.detector import shipped_detector
 
-        return [_network(path) for path in self.tasks] or [shipped_machine()]
+        return [_network(path) for path in self.tasks] or [shipped_detector()]
 
 
 @dataclass(frozen=True)
@@ -258,9 +258,10 @@ def _metric_and_value(target: str) -> tuple[str, float]:
 
 @cache
 def _network(path: str) -> Task:
-    from diptych.tasks import load_task
+    with extra("train", f"--task {path}"):
+        from diptych.tasks import load_task
 
-    network: Task = load_task(path)
+        network: Task = load_task(path)
     if not getattr(network, "classes", ()) or not hasattr(network, "predict"):
         raise DiptychError(f"{path} finds no objects, so there is nothing to keep")
     return network

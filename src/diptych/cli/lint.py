@@ -40,7 +40,6 @@ def lint(
 
     \b
     [bold]Examples[/bold]
-      diptych lint generator.safetensors
       diptych lint superres.onnx --json
       diptych lint other.safetensors --layer decoder.3:transposed:2
     """

@@ -16,6 +16,7 @@ from typer.core import TyperGroup
 import diptych
 from diptych.cli.ablate import ablate
 from diptych.cli.codecs import codecs
+from diptych.cli.compare import compare
 from diptych.cli.console import complain, say
 from diptych.cli.convert import convert
 from diptych.cli.decode import decode
@@ -26,6 +27,7 @@ from diptych.cli.grid import grid
 from diptych.cli.info import info
 from diptych.cli.label import label
 from diptych.cli.lint import lint
+from diptych.cli.page import page
 from diptych.cli.report import report
 from diptych.cli.selftest import selftest
 from diptych.cli.serve import serve
@@ -90,9 +92,11 @@ for command in (
     selftest,
     grid,
     lint,
+    compare,
     codecs,
     ablate,
     report,
+    page,
     label,
     serve,
 ):

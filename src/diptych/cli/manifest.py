@@ -29,7 +29,7 @@ from types import TracebackType
 from typing import Any, BinaryIO, Self
 
 from diptych.bitstream import read_header
-from diptych.cli.batch import Outcome
+from diptych.cli.console import Outcome
 from diptych.errors import DiptychError
 from diptych.io.files import Job, make_folder, read_bytes, reason, refuse_existing, replacing
 

@@ -40,7 +40,7 @@ def report(
 ) -> None:
     """Put results and example photos into one HTML file that needs nothing beside it.
 
-    Curves and tables with intervals, and the commands and versions behind them.
+    Curves (with matplotlib) and tables with intervals, and the commands and versions behind them.
     Each photo as original, both views, JPEG and AVIF of the same bytes under a slider.
     What the machine sees in each, where the views differ, and where the grid is.
 
@@ -50,13 +50,13 @@ def report(
       diptych report results/eval-voc.json --photo street.jpg --photo dog.jpg -q 30 -o street.html
     """
     import diptych
-    from diptych.report.demo import shipped_machine
     from diptych.report.make import run
+    from diptych.tasks.detector import shipped_detector
 
     if not 0 <= quality <= 100:  # also if it is no number, which min and max let through
         raise typer.BadParameter(f"the quality is a number from 0 to 100, not {quality:g}")
     sources = find_files(results, {".json"})
-    made = run(sources, photos or [], output, diptych.load(model), shipped_machine(), quality, model, overwrite)
+    made = run(sources, photos or [], output, diptych.load(model), shipped_detector(), quality, model, overwrite)
     for note in made.notes:
         tell(f"note: {note}")
     say(f"wrote {made.path}")

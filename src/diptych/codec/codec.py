@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeGuard
@@ -28,7 +29,7 @@ from diptych.codec.engine.complexity import complexity
 from diptych.codec.engine.transforms import Transforms
 from diptych.codec.tiling import Area
 from diptych.codec.views import dial
-from diptych.codec.weights import FrozenCodec, load_codec, load_view
+from diptych.codec.weights import FrozenCodec, human_beside, load_codec, load_view
 from diptych.errors import BitstreamError, DiptychError
 from diptych.io.images import to_rgb
 
@@ -116,26 +117,32 @@ class Codec:
             DiptychError: if the quality is out of range, ``image`` is not a picture, or the file does not
                 verify.
         """
-        if not 0 <= quality <= 100:
-            raise DiptychError(f"the quality {quality:g} is outside 0 to 100")
         pixels = as_pixels(image)
-        height, width = pixels.shape[:2]
-        tile = 0 if padded_area(width, height) <= ONE_TILE_PIXELS else TILE
-        header = Header(width, height, round(quality * 100) / 100, self.model_id, tile)
-        y = self._analyze(pixels, header)
+        header = self._header(pixels, quality)
+        (y,) = self._analyze([pixels], [header])
         if refine:
             y = refine(y, pixels, header)
-        payloads, meant = [], []
-        for area in tiling.tiles(header):
-            part = y[:, *area]
-            payload, values = self.frozen.entropy.encode(part, self.transforms.hyper_analysis(part), header.quality)
-            payloads.append(payload)
-            if verify:
-                meant.append(_digest(values))
-        data = pack(Container(header, payloads))
-        if verify:
-            self._verify(data, meant)
-        return data
+        return self._code(y, header, verify)
+
+    def encode_many(self, images: Sequence[Picture], quality: float = 40) -> list[bytes]:
+        """Code pictures, as :meth:`encode` does each: those of one size go through the transforms together where
+        the engine gains from it, as on a GPU, and entropy coding runs in threads beside them.
+
+        Args:
+            images: of any sizes; all are in memory at once, with their latents.
+            quality: of all.
+
+        Raises:
+            DiptychError: as :meth:`encode`.
+        """
+        pictures = [as_pixels(image) for image in images]
+        headers = [self._header(pixels, quality) for pixels in pictures]
+        with ThreadPoolExecutor() as pool:
+            coded: dict[int, Future[bytes]] = {}
+            for group in self._groups(headers):
+                found = self._analyze([pictures[k] for k in group], [headers[k] for k in group])
+                coded |= {k: pool.submit(self._code, y, headers[k]) for k, y in zip(group, found, strict=True)}
+            return [coded[k].result() for k in range(len(pictures))]
 
     def decode(
         self, data: bytes, view: str | float = "machine", region: tuple[int, int, int, int] | None = None
@@ -164,11 +171,25 @@ class Codec:
         positions = [dial(view) for view in views]
         codec = self.for_file(data)
         latents = codec.latents(data, region)
-        return [Image.fromarray(codec._synthesize(latents, position)) for position in positions]
+        return [Image.fromarray(codec._synthesize([latents], position)[0]) for position in positions]
+
+    def decode_many(self, files: Sequence[bytes], view: str | float = "machine") -> list[Image.Image]:
+        """Decode one view of each file, as :meth:`decode` does: entropy decoding runs in threads, and files of one
+        size and quality go through the transforms together where the engine gains from it."""
+        position = dial(view)
+        codecs = [self.for_file(data) for data in files]
+        with ThreadPoolExecutor() as pool:
+            read = list(pool.map(lambda codec, data: codec.latents(data), codecs, files))
+        pictures: dict[int, Image.Image] = {}
+        for group in self._groups([latents.header for latents in read]):
+            shown = codecs[group[0]]._synthesize([read[k] for k in group], position)
+            pictures |= {k: Image.fromarray(pixels) for k, pixels in zip(group, shown, strict=True)}
+        return [pictures[k] for k in range(len(files))]
 
     def synthesize(self, latents: Latents, view: str | float = "machine") -> Image.Image:
         """One view of :meth:`latents`; several codecs of one model id can share these."""
-        return Image.fromarray(self._with_id(latents.header.model_id)._synthesize(latents, dial(view)))
+        (pixels,) = self._with_id(latents.header.model_id)._synthesize([latents], dial(view))
+        return Image.fromarray(pixels)
 
     def for_file(self, data: bytes) -> Codec:
         """The codec that decodes a file: this one, or the one that the file names (see :attr:`alone`).
@@ -230,25 +251,58 @@ class Codec:
             if _digest(values) != digest:
                 raise DiptychError("the file does not decode to what was encoded; it was not kept")
 
-    def _analyze(self, pixels: NDArray[np.uint8], header: Header) -> NDArray[np.float32]:
-        """Scaled latents ``(M, h, w)`` of the whole picture, window by window."""
-        plane = tiling.plane(header)
-        y = np.empty((self.frozen.widths.latent, *plane.size), np.float32)
-        for inner, outer in tiling.windows(plane, plane):
-            part = self.transforms.analysis(patch(pixels, outer.in_pixels()), header.quality)
-            y[:, *inner] = part[:, *inner.inside(outer)]
-        return y
+    def _header(self, pixels: NDArray[np.uint8], quality: float) -> Header:
+        if not 0 <= quality <= 100:
+            raise DiptychError(f"the quality {quality:g} is outside 0 to 100")
+        height, width = pixels.shape[:2]
+        tile = 0 if padded_area(width, height) <= ONE_TILE_PIXELS else TILE
+        return Header(width, height, round(quality * 100) / 100, self.model_id, tile)
 
-    def _synthesize(self, latents: Latents, position: float) -> NDArray[np.uint8]:
-        """Pixels ``(H, W, 3)`` of the wanted part in one view, window by window."""
-        values, header, wanted = latents
+    def _groups(self, headers: Sequence[Header]) -> Iterator[Sequence[int]]:
+        """Numbers of pictures that equal headers allow to be transformed together, as many as the engine wants."""
+        alike: dict[Header, list[int]] = {}
+        for number, header in enumerate(headers):
+            alike.setdefault(header, []).append(number)
+        count = self.transforms.engine.batch
+        for numbers in alike.values():
+            yield from (numbers[start : start + count] for start in range(0, len(numbers), count))
+
+    def _analyze(
+        self, pictures: Sequence[NDArray[np.uint8]], headers: Sequence[Header]
+    ) -> list[NDArray[np.float32]]:
+        """Scaled latents ``(M, h, w)`` of whole pictures with equal headers, window by window."""
+        plane = tiling.plane(headers[0])
+        y = np.empty((len(pictures), self.frozen.widths.latent, *plane.size), np.float32)
+        for inner, outer in tiling.windows(plane, plane):
+            parts = np.stack([patch(pixels, outer.in_pixels()) for pixels in pictures])
+            y[:, :, *inner] = self.transforms.analysis(parts, headers[0].quality)[:, :, *inner.inside(outer)]
+        return list(y)
+
+    def _code(self, y: NDArray[np.float32], header: Header, verify: bool = False) -> bytes:
+        """The file of scaled latents."""
+        payloads, meant = [], []
+        for area in tiling.tiles(header):
+            part = y[:, *area]
+            payload, values = self.frozen.entropy.encode(part, self.transforms.hyper_analysis(part), header.quality)
+            payloads.append(payload)
+            if verify:
+                meant.append(_digest(values))
+        data = pack(Container(header, payloads))
+        if verify:
+            self._verify(data, meant)
+        return data
+
+    def _synthesize(self, latents: Sequence[Latents], position: float) -> list[NDArray[np.uint8]]:
+        """Pixels ``(H, W, 3)`` of the wanted parts, which are alike, in one view, window by window."""
+        _, header, wanted = latents[0]
         plane, needed = tiling.plane(header), tiling.latents_of(wanted)
         covered = needed.in_pixels()
-        pixels = np.empty((*covered.size, 3), np.uint8)
+        pixels = np.empty((len(latents), *covered.size, 3), np.uint8)
         for inner, outer in tiling.windows(needed, plane):
-            part = self.transforms.synthesis(values[:, *outer], header.quality, position)
-            pixels[*inner.in_pixels().inside(covered)] = part[*inner.inside(outer).in_pixels()]
-        return pixels[*wanted.inside(covered)]
+            values = np.stack([each.values[:, *outer] for each in latents])
+            parts = self.transforms.synthesis(values, header.quality, position)
+            pixels[:, *inner.in_pixels().inside(covered)] = parts[:, *inner.inside(outer).in_pixels()]
+        return list(pixels[:, *wanted.inside(covered)])
 
 
 def load(model: str | Path | None = None, view: str | Path | None = None, device: str = "cpu") -> Codec:
@@ -268,7 +322,7 @@ def load(model: str | Path | None = None, view: str | Path | None = None, device
         DiptychError: if the device cannot be used.
     """
     path = Path(model) if model else registry.DEFAULT
-    beside = registry.human_beside(path)
+    beside = human_beside(path)
     human = Path(view) if view is not None else beside if beside.is_file() else None
     return _open(path, human, engine_for(device), alone=bool(model) or view is not None)
 

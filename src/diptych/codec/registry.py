@@ -10,29 +10,24 @@ Only what an id is the hash of is read, once for each state of a file, and no to
 
 from __future__ import annotations
 
-import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from numpy.typing import NDArray
 from platformdirs import user_data_path
 from safetensors import SafetensorError, safe_open
 
+from diptych.codec.weights import CODEC_FORMAT, VIEW_FORMAT, human_beside, id_of
 from diptych.errors import ModelError
 from diptych.io.files import reason
 
-CODEC_FORMAT = "diptych-codec-1"
-VIEW_FORMAT = "diptych-view-1"
 PACKAGE = Path(str(resources.files("diptych") / "weights"))
 DEFAULT = PACKAGE / "codec.safetensors"
 """The codec that encodes where none is named."""
 
-_DECIDES_LATENTS = ("context.", "gains.log_inverse", "h_s.", "passes", "prior.", "tables.")
-"""Tensors, by the start of their names, that a model id is the hash of."""
 _WEIGHTS, _HUMAN = ".safetensors", ".human.safetensors"
 
 
@@ -78,26 +73,6 @@ def known() -> Iterator[Known]:
 def find(model_id: bytes) -> Known | None:
     """The codec with this id, if it is here."""
     return next((codec for codec in known() if codec.model_id == model_id), None)
-
-
-def human_beside(path: Path) -> Path:
-    """Where the human view of a codec's file lies, if it has one."""
-    return path.with_suffix(_HUMAN)
-
-
-def id_of(names: Iterable[str], read: Callable[[str], NDArray[Any]]) -> bytes:
-    """The model id: the first four bytes of the hash of what decides ``y_hat``, in alphabetical order of the names.
-
-    Args:
-        names: of a codec's tensors.
-        read: gives a tensor by its name.
-    """
-    digest = hashlib.sha256()
-    for name in sorted(name for name in names if name.startswith(_DECIDES_LATENTS)):
-        array = read(name)
-        digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
-        digest.update(array.tobytes())
-    return digest.digest()[:4]
 
 
 def _inside(place: Path, start: str = "") -> Iterator[Known]:

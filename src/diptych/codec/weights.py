@@ -7,8 +7,9 @@ own, in float16, and names the entropy path it belongs to. The networks are buil
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,10 +20,12 @@ from safetensors.numpy import save
 
 from diptych.codec.architecture import Shapes, Widths, float_shapes, integer_shapes
 from diptych.codec.entropy import EntropyModel, count_passes
-from diptych.codec.registry import CODEC_FORMAT, VIEW_FORMAT, id_of
 from diptych.errors import ModelError
 from diptych.io.files import make_folder, write_bytes
 
+CODEC_FORMAT, VIEW_FORMAT = "diptych-codec-1", "diptych-view-1"
+_DECIDES_LATENTS = ("context.", "gains.log_inverse", "h_s.", "passes", "prior.", "tables.")
+"""Tensors, by the start of their names, that a model id is the hash of."""
 HALF = ("g_a.", "g_s.", "h_a.")
 """Networks, by the start of their tensors' names, that are kept in float16."""
 
@@ -77,6 +80,26 @@ def load_codec(path: Path) -> FrozenCodec:
         raise ModelError(f"{path} is not a complete codec file: it has no {error}") from None
     except (TypeError, ValueError, ModelError) as error:
         raise ModelError(f"{path} is not a complete codec file: {str(error).splitlines()[0]}") from None
+
+
+def human_beside(path: Path) -> Path:
+    """Where the human view of a codec's file lies, if it has one."""
+    return path.with_suffix(".human.safetensors")
+
+
+def id_of(names: Iterable[str], read: Callable[[str], NDArray[Any]]) -> bytes:
+    """The model id: the first four bytes of the hash of what decides ``y_hat``, in alphabetical order of the names.
+
+    Args:
+        names: of a codec's tensors.
+        read: gives a tensor by its name.
+    """
+    digest = hashlib.sha256()
+    for name in sorted(name for name in names if name.startswith(_DECIDES_LATENTS)):
+        array = read(name)
+        digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
+        digest.update(array.tobytes())
+    return digest.digest()[:4]
 
 
 def save_view(layers: Mapping[str, NDArray[Any]], model_id: bytes, path: Path, metadata: Mapping[str, str]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
@@ -14,12 +13,11 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
-from rich.console import Console
-from rich.progress import track
 from torch.utils.data import get_worker_info
 
 from diptych.errors import PictureError, RecipeError
 from diptych.io.images import read_picture, read_stored
+from diptych.io.progress import progress
 
 MEMORY = 2 << 30
 """Bytes of decoded photos that a data set keeps, over all its worker processes."""
@@ -179,9 +177,11 @@ def in_parallel(work: Callable[[Item], Result], items: Sequence[Item], what: str
     Returns:
         the results, in order.
     """
-    quiet = not sys.stderr.isatty()
     workers = os.cpu_count() or 1
     with ThreadPoolExecutor(workers) as pool:
         chunks = (items[start : start + 2 * workers] for start in range(0, len(items), 2 * workers))
         results = chain.from_iterable(pool.map(work, chunk) for chunk in chunks)
-        yield from track(results, what, len(items), console=Console(stderr=True), transient=True, disable=quiet)
+        with progress(len(items), what) as advance:
+            for result in results:
+                advance()
+                yield result

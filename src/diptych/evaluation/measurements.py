@@ -35,7 +35,7 @@ Metric = Literal[
     "spectral",
 ]
 LOWER_IS_BETTER = frozenset({"lpips", "butteraugli", "features"})
-_AGAINST_PHOTO: dict[str, Callable[[Picture, Picture], float]] = {
+AGAINST_PHOTO: dict[str, Callable[[Picture, Picture], float]] = {
     "psnr": psnr,
     "ssim": ssim,
     "ms_ssim": ms_ssim,
@@ -153,10 +153,10 @@ def _row(photo: np.ndarray, one: Decoded, metrics: Sequence[Metric], cache: Cach
 
 def _score(metric: Metric, photo: np.ndarray, picture: Picture, cache: Cache | None) -> float:
     if cache is None or metric not in MADE_WITH:
-        return _AGAINST_PHOTO[metric](photo, picture)
+        return AGAINST_PHOTO[metric](photo, picture)
     parts = metric, MADE_WITH[metric](), digest(photo), digest(picture)
     known = cache.get(*parts)
     if known is None:
-        known = struct.pack("<d", _AGAINST_PHOTO[metric](photo, picture))
+        known = struct.pack("<d", AGAINST_PHOTO[metric](photo, picture))
         cache.put(known, *parts)
     return float(struct.unpack("<d", known)[0])

@@ -197,7 +197,7 @@ class Examination:
 def examine(examination: Examination, photos: Sequence[Photo], codec: Codec) -> list[Measured]:
     """Measure all photos in this process."""
     measured = []
-    with progress(len(photos)) as advance:
+    with progress(len(photos), "evaluated", every=60) as advance:
         for photo in photos:
             measured.append(examination(codec, photo))
             advance()
@@ -211,7 +211,7 @@ def examine_in_processes(settings: Evaluation, truth: COCO | None, photos: Seque
         DiptychError: if a process dies.
     """
     measured: dict[int, Measured] = {}
-    with progress(len(photos)) as advance:
+    with progress(len(photos), "evaluated", every=60) as advance:
 
         def keep(found: tuple[int, Measured]) -> None:
             measured.update([found])

@@ -18,7 +18,7 @@ from diptych.evaluation.average_precision import Detection, Overlap, PictureMatc
 from diptych.evaluation.cache import Cache
 from diptych.io.pixels import Picture, digest, pixels
 from diptych.tasks import PREDICTIONS, Task
-from diptych.tasks.score import label_map
+from diptych.tasks.labels import label_map
 
 
 class Memory:

@@ -30,7 +30,7 @@ from diptych.io.files import make_folder
 from diptych.io.progress import progress
 from diptych.io.recipes import read_recipe
 from diptych.tasks import Task, load_task
-from diptych.tasks.score import agreement
+from diptych.tasks.agreement import agreement
 
 FORMAT = "diptych-transfer-1"
 _ORIGINAL = Variant(ORIGINAL)
@@ -252,7 +252,7 @@ def run(recipe: Path, overrides: Sequence[str] = (), codec: Codec | None = None)
     photos, dataset = photos_of(settings)
     transfer = Transfer(machines, dataset, settings.batch, memories)
     how = (settings.qualities, settings.views, settings.anchors, settings.matched, anchors)
-    with progress(len(photos)) as advance:
+    with progress(len(photos), "evaluated", every=60) as advance:
         for photo in photos:
             transfer.add(list(decoded(photo.pixels, codec, *how)), photo.image_id)
             advance()

@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-import platform
-import shlex
 from collections.abc import Sequence
-from datetime import UTC, datetime
-from importlib import metadata, resources
+from importlib import resources
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-import diptych
 from diptych.errors import DiptychError
 from diptych.io.files import refuse_existing, write_bytes
 from diptych.report.demo import NO_MACHINE
-from diptych.report.examples import encoders, example
-from diptych.report.page import Codec as CodecCard
-from diptych.report.page import Making, page
+from diptych.report.examples import FITTED, example
+from diptych.report.page import card, making, page
 from diptych.report.sources import Source, read
-from diptych.report.tables import of_costs
 
 if TYPE_CHECKING:
     from diptych.codec.codec import Codec
     from diptych.tasks import Task
-
-_PACKAGES = ("numpy", "pillow")
+    from diptych.tasks.detector import Detector
 
 
 class Made(NamedTuple):
@@ -39,7 +33,7 @@ def run(
     photos: Sequence[Path],
     target: Path,
     codec: Codec,
-    task: Task | None = None,
+    task: Task | Detector | None = None,
     quality: float = 40,
     model: str | None = None,
     overwrite: bool = False,
@@ -69,7 +63,13 @@ def run(
     examples = [example(photo, quality, codec, task) for photo in shown]
     notes += [f"{one.name}: {note}" for one in examples for note in one.notes]
     notes += [] if task else [NO_MACHINE]
-    html = page(found, examples, _card(codec, model), _making(sources, photos, target, quality, model, codec))
+    if not find_spec("matplotlib"):
+        notes.append("no curves are drawn: they need pip install 'diptych[eval]'")
+    words = ["diptych", "report", *map(str, sources), "-o", str(target), "-q", f"{quality:g}"]
+    for each in photos:
+        words += ["--photo", str(each)]
+    words += ["--model", model] if model else []
+    html = page(found, examples, card(codec, model), making(words, codec, FITTED))
     write_bytes(html.encode(), target, overwrite)
     return Made(target, notes)
 
@@ -85,23 +85,3 @@ def _read(sources: Sequence[Path]) -> tuple[dict[str, Source], list[str]]:
     if not found:
         raise DiptychError(f"no results that a report shows in {', '.join(map(str, sources))}")
     return found, notes
-
-
-def _card(codec: Codec, model: str | None) -> CodecCard:
-    text = ""
-    if model is None:
-        text = (resources.files("diptych") / "weights" / "README.md").read_text(encoding="utf-8")
-    return CodecCard(codec.model_id.hex(), of_costs(codec.complexity()), text)
-
-
-def _making(
-    sources: Sequence[Path], photos: Sequence[Path], target: Path, quality: float, model: str | None, codec: Codec
-) -> Making:
-    words = ["diptych", "report", *map(str, sources), "-o", str(target), "-q", f"{quality:g}"]
-    for photo in photos:
-        words += ["--photo", str(photo)]
-    words += ["--model", model] if model else []
-    versions = {"diptych": diptych.__version__, "python": platform.python_version()}
-    engine, _, version = codec.transforms.engine.name.partition(" ")
-    versions |= {engine: version} | {package: metadata.version(package) for package in _PACKAGES}
-    return Making(shlex.join(words), datetime.now(UTC).date().isoformat(), versions, encoders())

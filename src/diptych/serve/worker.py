@@ -15,9 +15,9 @@ from PIL import Image
 from diptych.bitstream import read_header
 from diptych.bitstream.container import MAGIC
 from diptych.codec.views import AUTO
-from diptych.errors import extra
 from diptych.io.images import READS, Picture, picture_format, read_picture, stored_size
 from diptych.serve.limits import TooLarge
+from diptych.tasks.detector import SHIPPED
 
 if TYPE_CHECKING:
     from diptych.codec.codec import Codec
@@ -52,13 +52,11 @@ def about(setup: Setup) -> Facts:
     Raises:
         ModelError: if that fails.
     """
-    from diptych.report.demo import shipped_machine
-
     codec = _codec(setup)
     return {
         "model_id": codec.model_id.hex(),
         "human_view": codec.has_human_view,
-        "machine": shipped_machine() is not None,
+        "machine": SHIPPED.is_file(),
     }
 
 
@@ -112,11 +110,10 @@ def detect(setup: Setup, source: Path, view: str) -> Facts:
         y, width, height in pixels) and ``mask`` (uncompressed RLE as COCO has it; its size may be smaller).
     """
     from diptych.report.draw import found_in
+    from diptych.tasks.detector import shipped_detector
+    from diptych.tasks.view_hint import predicted
 
-    with extra("train", "detecting"):
-        from diptych.tasks.view_hint import predicted, shipped_machine
-
-    codec, task = _codec(setup), shipped_machine()
+    codec, task = _codec(setup), shipped_detector()
     if _is_dip(source):
         data = _dip(setup, source)
         image = codec.decode(data, _chosen(view, data))

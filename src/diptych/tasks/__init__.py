@@ -2,23 +2,32 @@
 
 load_task("task.safetensors")  one of the package's own: Mask R-CNN or FCOS
 load_task("mine.yaml")         the user's: kind torchvision, onnx or features (see ``descriptions``)
+
+What has to be trained against, or is somebody else's, runs on PyTorch. The detector that ships with the package
+predicts without: see :mod:`diptych.tasks.detector`.
 """
 
+from __future__ import annotations
+
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-import torch
 from safetensors import SafetensorError, safe_open
-from torch import Tensor
 
-from diptych.data.coco import CocoDataset
 from diptych.errors import ModelError, extra
-from diptych.tasks.descriptions import read_description
+from diptych.tasks.descriptions import (
+    FeaturesDescription,
+    OnnxDescription,
+    TorchvisionDescription,
+    read_description,
+)
 
 if TYPE_CHECKING:
-    from diptych.tasks.detector import OwnTask
+    from torch import Tensor
+
+    from diptych.tasks.detector_task import OwnTask
 
 PREDICTIONS = 1
 """Version of what the package's machines predict from equal weights. Raise it with every change that alters a
@@ -51,7 +60,7 @@ class Machine(Protocol):
 
 
 class Task(Machine, Protocol):
-    """A machine that answers, with a measure of how well; only these can be evaluated."""
+    """A machine that answers; only these can be evaluated."""
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -60,11 +69,7 @@ class Task(Machine, Protocol):
 
     def predict(self, images: Sequence[Tensor]) -> list[dict[str, Tensor]]:
         """What the network finds in each picture (float (3, H, W) in [0, 1]): boxes, labels, scores, and masks if
-        it segments; see ``score``."""
-        ...
-
-    def score(self, predictions: Iterable[dict[str, Tensor]], dataset: CocoDataset) -> dict[str, float]:
-        """Accuracy of ``predictions``, one per photo of ``dataset`` in its order, classes matched by name."""
+        it segments; see :mod:`diptych.tasks.agreement`."""
         ...
 
 
@@ -79,6 +84,8 @@ def feature_distance(wanted: Mapping[str, Tensor], seen: Mapping[str, Tensor]) -
         float (B,): the squared distance relative to the original's squared norm, averaged over the levels; 0 where
         nothing was lost, 1 where everything was.
     """
+    import torch
+
     return torch.stack([_relative(wanted[level], seen[level]) for level in wanted]).mean(0)
 
 
@@ -91,17 +98,32 @@ def load_task(path: str | Path) -> Any:
     Raises:
         ModelError: a file is unreadable, of an unknown kind, or its weights do not fit its description.
         RecipeError: the description is malformed.
-        DiptychError: the extra ``onnx`` is not installed, and the description is of one.
+        DiptychError: the extra ``train``, or ``onnx`` for a description, is not installed.
     """
     if Path(path).suffix.lower() in (".yaml", ".yml", ".json"):
         with extra("onnx", str(path)):
-            return read_description(Path(path)).load()
+            return _build(read_description(Path(path)))
     return _load_own(Path(path))
 
 
+def _build(description: TorchvisionDescription | OnnxDescription | FeaturesDescription) -> Any:
+    if isinstance(description, TorchvisionDescription):
+        from diptych.tasks.torchvision_task import TorchvisionTask
+
+        return TorchvisionTask.restore(description)
+    if isinstance(description, OnnxDescription):
+        from diptych.tasks.onnx_task import OnnxTask
+
+        return OnnxTask(description)
+    from diptych.tasks.backbone_features import FeaturesTask
+
+    return FeaturesTask(description)
+
+
 def _load_own(path: Path) -> Any:
-    from diptych.tasks.fcos import FcosTask
-    from diptych.tasks.mask_rcnn import MaskRCNNTask
+    with extra("train", str(path)):
+        from diptych.tasks.fcos import FcosTask
+        from diptych.tasks.mask_rcnn import MaskRCNNTask
 
     kinds: dict[str, type[OwnTask]] = {kind.KIND: kind for kind in (MaskRCNNTask, FcosTask)}
     try:

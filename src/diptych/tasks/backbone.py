@@ -15,9 +15,8 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from diptych.errors import ModelError
+from diptych.tasks.settings import IMAGENET_MEAN, IMAGENET_STD
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 Body = Literal["efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2"]
 
 

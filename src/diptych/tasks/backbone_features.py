@@ -12,7 +12,7 @@ from diptych.tasks.descriptions import FeaturesDescription, located
 
 
 class FeaturesTask(nn.Module):
-    """A frozen backbone that is only compared, never asked: it has no ``predict`` and no ``score``.
+    """A frozen backbone that is only compared, never asked: it has no ``predict``.
 
     Args:
         description: which backbone.

@@ -14,13 +14,9 @@ from torchvision.ops import FeaturePyramidNetwork
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
 from diptych.tasks.backbone import empty_body, imagenet_body
+from diptych.tasks.settings import BODY_SCALES
 
 PyramidBody = Literal["efficientnet_lite0", "efficientnet_lite1"]
-BODY_SCALES: dict[PyramidBody, tuple[float, float, float]] = {
-    "efficientnet_lite0": (9.2, 6.7, 2.6),
-    "efficientnet_lite1": (11.1, 7.3, 2.5),
-}
-"""Standard deviation of the ImageNet features at strides 8, 16, 32, divided out before the pyramid."""
 
 
 class Pyramid(nn.Module):

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import time
 from functools import cache
+from importlib import resources
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -22,9 +23,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import interpolate, pad
 
-from diptych.codec import tiling
 from diptych.codec.architecture import HYPER_STRIDE
-from diptych.codec.codec import patch
+from diptych.codec.codec import patch, tiling
 from diptych.codec.tiling import Area
 from diptych.errors import DiptychError
 from diptych.nn.arrays import model_of
@@ -147,6 +147,19 @@ class Search:
         with torch.no_grad():
             wanted = self.machine.features(views[0])
         return feature_distance(wanted, self.machine.features(views[1]))
+
+
+@cache
+def shipped_machine() -> Machine:
+    """The machine that ships with the package, whose features can be differentiated; loaded once.
+
+    Raises:
+        ModelError: if its weights are missing or unreadable.
+    """
+    from diptych.tasks import load_task
+
+    machine: Machine = load_task(str(resources.files("diptych") / "weights" / "task.safetensors"))
+    return machine
 
 
 def _resized(pictures: Tensor, factor: float) -> Tensor:

@@ -4,9 +4,7 @@ picture -> EfficientNet-Lite0 and pyramid -> RPN -> boxes -> classes, masks
 """
 
 from collections.abc import Sequence
-from typing import Annotated
 
-from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 from torchvision.models.detection import MaskRCNN
 from torchvision.models.detection.anchor_utils import AnchorGenerator
@@ -14,30 +12,13 @@ from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHe
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
 from torchvision.ops import MultiScaleRoIAlign
+from torchvision.ops.poolers import LevelMapper
 
-from diptych.tasks.backbone import IMAGENET_MEAN, IMAGENET_STD
-from diptych.tasks.detector import OwnSettings, OwnTask, in_float32
+from diptych.tasks.detector_task import OwnTask, in_float32
 from diptych.tasks.fpn import Pyramid
+from diptych.tasks.settings import ASPECTS, DETECTIONS, IMAGENET_MEAN, IMAGENET_STD, MaskRCNNSettings
 
 LOSSES = ("loss_objectness", "loss_rpn_box_reg", "loss_classifier", "loss_box_reg", "loss_mask")
-
-
-class MaskRCNNSettings(OwnSettings):
-    """Shape of the network; stored with its weights.
-
-    Attributes:
-        hidden: width of the box head.
-        mask_layers: widths of the mask head's convolutions.
-        anchors: side of the anchors, in pixels, per pyramid level (strides 8, 16, 32, 64).
-        proposals: boxes per picture that the region proposals hand to the heads.
-        samples: of these, boxes per picture that are trained on.
-    """
-
-    hidden: PositiveInt = 512
-    mask_layers: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (96, 96)
-    anchors: tuple[PositiveInt, PositiveInt, PositiveInt, PositiveInt] = (28, 56, 112, 224)
-    proposals: PositiveInt = 200
-    samples: PositiveInt = 64
 
 
 class MaskRCNNTask(OwnTask):
@@ -53,7 +34,6 @@ class MaskRCNNTask(OwnTask):
     @staticmethod
     def network(settings: MaskRCNNSettings) -> MaskRCNN:
         width, labels = settings.channels, len(settings.classes) + 1
-        levels = ["0", "1", "2"]
         net = MaskRCNN(
             Pyramid("efficientnet_lite0", width),
             min_size=settings.size,
@@ -61,19 +41,19 @@ class MaskRCNNTask(OwnTask):
             image_mean=list(IMAGENET_MEAN),
             image_std=list(IMAGENET_STD),
             rpn_anchor_generator=AnchorGenerator(
-                tuple((side,) for side in settings.anchors), ((0.5, 1.0, 2.0),) * len(settings.anchors)
+                tuple((side,) for side in settings.anchors), (ASPECTS,) * len(settings.anchors)
             ),
             rpn_pre_nms_top_n_train=2 * settings.proposals,
             rpn_pre_nms_top_n_test=2 * settings.proposals,
             rpn_post_nms_top_n_train=settings.proposals,
             rpn_post_nms_top_n_test=settings.proposals,
             rpn_batch_size_per_image=128,
-            box_roi_pool=MultiScaleRoIAlign(levels, output_size=7, sampling_ratio=2),
+            box_roi_pool=_pool(7),
             box_head=TwoMLPHead(width * 49, settings.hidden),
             box_predictor=FastRCNNPredictor(settings.hidden, labels),
             box_batch_size_per_image=settings.samples,
-            box_detections_per_img=50,
-            mask_roi_pool=MultiScaleRoIAlign(levels, output_size=14, sampling_ratio=2),
+            box_detections_per_img=DETECTIONS,
+            mask_roi_pool=_pool(14),
             mask_head=MaskRCNNHeads(width, settings.mask_layers, 1),
             mask_predictor=MaskRCNNPredictor(settings.mask_layers[-1], settings.channels, labels),
         )
@@ -110,3 +90,11 @@ class MaskRCNNTask(OwnTask):
 
     def nothing(self, image: Tensor) -> dict[str, Tensor]:
         return super().nothing(image) | {"masks": image.new_zeros(0, 1, *image.shape[1:])}
+
+
+def _pool(side: int) -> MultiScaleRoIAlign:
+    """RoI align from the levels at strides 8, 16 and 32, which it would else guess from its first picture: wrongly
+    from a long and thin one."""
+    pool = MultiScaleRoIAlign(["0", "1", "2"], output_size=side, sampling_ratio=2)
+    pool.scales, pool.map_levels = [1 / 8, 1 / 16, 1 / 32], LevelMapper(3, 5)
+    return pool

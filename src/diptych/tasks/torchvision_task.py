@@ -7,7 +7,7 @@ picture -> the model's own resizing and normalization -> backbone -> heads -> lo
 from __future__ import annotations
 
 import pickle
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,8 @@ from torch import Tensor, nn
 from torchvision.models import detection, get_model, get_model_builder, list_models
 from torchvision.models.detection.faster_rcnn import FasterRCNN
 
-from diptych.data.coco import CocoDataset
 from diptych.errors import ModelError
 from diptych.tasks.descriptions import TorchvisionDescription, located
-from diptych.tasks.score import coco_score
 
 _WRAPPERS = ("model", "state_dict", "model_state_dict")
 _COUNTERS = ".num_batches_tracked"
@@ -95,10 +93,6 @@ class TorchvisionTask(nn.Module):
         usable = [image for image in images if not self._too_thin(image)]
         found = iter(self.net(usable) if usable else [])
         return [self._nothing(image) if self._too_thin(image) else next(found) for image in images]
-
-    def score(self, predictions: Iterable[dict[str, Tensor]], dataset: CocoDataset) -> dict[str, float]:
-        """COCO average precision, 0 to 1: ``box_AP``, ``box_AP50``, and ``AP``, ``AP50`` of masks."""
-        return coco_score(predictions, dataset, self.classes)
 
     @classmethod
     def restore(cls, description: TorchvisionDescription) -> TorchvisionTask:

@@ -6,18 +6,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import cache
-from importlib import resources
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from torch import Tensor
-from torchvision.ops import box_iou
+from numpy.typing import NDArray
 
 from diptych.bitstream import HINT_STEPS, Container, pack, unpack
 from diptych.errors import DiptychError
+from diptych.tasks.detector import Detector
+from diptych.tasks.regions import overlaps
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -34,7 +31,7 @@ STEPS = HINT_STEPS
 
 
 def largest_safe_blend(
-    codec: Codec, data: bytes, task: Task, steps: int = STEPS, certain: float = CERTAIN
+    codec: Codec, data: bytes, task: Task | Detector, steps: int = STEPS, certain: float = CERTAIN
 ) -> float:
     """The largest position of the dial at which the machine sees what it sees in the machine view.
 
@@ -64,7 +61,7 @@ def largest_safe_blend(
     return 0.0
 
 
-def hinted(codec: Codec, data: bytes, task: Task) -> bytes:
+def hinted(codec: Codec, data: bytes, task: Task | Detector) -> bytes:
     """The file with its largest safe blend as the view hint: header and checksums change, payloads do not.
 
     Raises:
@@ -74,34 +71,29 @@ def hinted(codec: Codec, data: bytes, task: Task) -> bytes:
     return pack(Container(header._replace(hint=largest_safe_blend(codec, data, task)), payloads))
 
 
-@cache
-def shipped_machine() -> Task:
-    """The machine that ships with the package, loaded once.
+def predicted(task: Task | Detector, picture: Image.Image) -> dict[str, NDArray[Any]]:
+    """What a machine finds in an RGB picture, as :meth:`Task.predict` says it, in arrays."""
+    pixels = np.asarray(picture, np.float32).transpose(2, 0, 1) / 255
+    if isinstance(task, Detector):
+        return task.predict([pixels])[0]
+    import torch
 
-    Raises:
-        ModelError: if its weights are missing or unreadable.
-    """
-    from diptych.tasks import load_task
-
-    task: Task = load_task(str(resources.files("diptych") / "weights" / "task.safetensors"))
-    return task
+    found = task.predict([torch.from_numpy(pixels)])[0]
+    return {name: value.numpy() for name, value in found.items()}
 
 
-def predicted(task: Task, picture: Image.Image) -> Mapping[str, Tensor]:
-    """What a machine finds in an RGB picture, as :meth:`Task.predict` says it."""
-    pixels = torch.from_numpy(np.array(picture)).permute(2, 0, 1).float() / 255
-    found: Mapping[str, Tensor] = task.predict([pixels])[0]
-    return found
-
-
-def _detections(task: Task, picture: Image.Image, certain: float) -> tuple[Tensor, Tensor]:
+def _detections(
+    task: Task | Detector, picture: Image.Image, certain: float
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Boxes ``(n, 4)`` and labels ``(n,)``."""
     found = predicted(task, picture)
     kept = found["scores"] >= certain
     return found["boxes"][kept], found["labels"][kept]
 
 
-def _same(wanted: tuple[Tensor, Tensor], found: tuple[Tensor, Tensor]) -> bool:
+def _same(
+    wanted: tuple[NDArray[np.float32], NDArray[np.int64]], found: tuple[NDArray[np.float32], NDArray[np.int64]]
+) -> bool:
     """Whether the detections pair up. One with two candidates is left with the best: others of its kind overlap
     far less than that, or the machine's own suppression of doubles would have removed them."""
     (boxes, labels), (other_boxes, other_labels) = wanted, found
@@ -109,6 +101,6 @@ def _same(wanted: tuple[Tensor, Tensor], found: tuple[Tensor, Tensor]) -> bool:
         return False
     if not len(labels):
         return True
-    overlap = box_iou(boxes, other_boxes) * (labels[:, None] == other_labels)
-    best, partner = overlap.max(dim=1)
-    return bool((best >= SAME_BOX).all()) and len(partner.unique()) == len(partner)
+    overlap = overlaps(boxes, other_boxes) * (labels[:, None] == other_labels)
+    partners = overlap.argmax(axis=1)
+    return bool((overlap.max(axis=1) >= SAME_BOX).all()) and len(np.unique(partners)) == len(partners)

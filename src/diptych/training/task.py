@@ -18,7 +18,7 @@ from diptych.data.sampling import sample_order
 from diptych.data.split import Split
 from diptych.errors import RecipeError
 from diptych.tasks import load_task
-from diptych.tasks.detector import OwnTask
+from diptych.tasks.detector_task import OwnTask
 from diptych.tasks.fcos import FcosSettings, FcosTask
 from diptych.tasks.mask_rcnn import MaskRCNNSettings, MaskRCNNTask
 from diptych.training.optim import muon_and_adamw

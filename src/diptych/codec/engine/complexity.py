@@ -66,14 +66,17 @@ class _Counter:
         self.total += weight.size * side**2
         return side
 
-    def depthwise(self, x: int, weight: NDArray[Any], bias: Any) -> int:
-        return self.convolve(x, weight, bias, padding=1)
+    def depthwise(self, x: int, weight: NDArray[Any], bias: Any, stride: int = 1) -> int:
+        return self.convolve(x, weight, bias, stride, weight.shape[-1] // 2)
 
     def upsample(self, x: int, weight: NDArray[Any], bias: Any) -> int:
         self.total += weight.size * x**2
         return 2 * x
 
     def relu(self, x: int) -> int:
+        return x
+
+    def relu6(self, x: int) -> int:
         return x
 
     def add(self, a: int, b: int) -> int:

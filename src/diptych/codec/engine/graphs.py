@@ -26,8 +26,8 @@ CELL = 4
 CELLS = 4
 """Cells along a side of a latent."""
 
-Function = Callable[[NDArray[Any], NDArray[np.float32]], NDArray[np.float32]]
-"""From a graph's input and the offset ``(1, C, 1, 1)`` of its quality to its output."""
+Function = Callable[..., list[NDArray[np.float32]]]
+"""From a graph's inputs to its outputs."""
 
 
 class Operations(Protocol):
@@ -39,15 +39,19 @@ class Operations(Protocol):
 
     def convolve(self, x: Any, weight: Any, bias: Any, stride: int = 1, padding: int = 0) -> Any: ...
 
-    def depthwise(self, x: Any, weight: Any, bias: Any) -> Any:
-        """With a kernel of 3 x 3, padded."""
+    def depthwise(self, x: Any, weight: Any, bias: Any, stride: int = 1) -> Any:
+        """With a kernel of odd sides, padded by half of them."""
         ...
 
     def upsample(self, x: Any, weight: Any, bias: Any) -> Any:
-        """Transposed convolution of kernel 4, stride 2 and padding 1."""
+        """Transposed convolution of stride 2: kernel 4 and padding 1, or kernel 2 and none."""
         ...
 
     def relu(self, x: Any) -> Any: ...
+
+    def relu6(self, x: Any) -> Any:
+        """Clipped to 0..6."""
+        ...
 
     def add(self, a: Any, b: Any) -> Any: ...
 
@@ -56,26 +60,40 @@ class Operations(Protocol):
         ...
 
 
+class Input(NamedTuple):
+    """What a graph takes in.
+
+    Attributes:
+        name: for formats in which inputs have one.
+        kind: of its numbers.
+        shape: -1 where it may have any length.
+    """
+
+    name: str
+    kind: type
+    shape: tuple[int, ...]
+
+
 class Graph(NamedTuple):
     """A network.
 
     Attributes:
-        apply: from operations, weights (an engine's own), input and offset to the output.
-        kind: of the input's numbers.
-        shape: of the input, -1 where it may have any length.
-        offset: channels of the offset.
+        apply: from operations, weights (an engine's own) and inputs to the outputs.
+        inputs: the first one holds the picture, or what has become of it.
+        float32: whether an engine may not round to 16 bits.
     """
 
-    apply: Callable[[Operations, Mapping[str, Any], Any, Any], Any]
-    kind: type
-    shape: tuple[int, ...]
-    offset: int
+    apply: Callable[..., tuple[Any, ...]]
+    inputs: tuple[Input, ...]
+    float32: bool = False
 
 
 class Engine(Protocol):
     """Something that can run a graph; a codec that was opened is kept by the engine it runs on."""
 
     name: str
+    batch: int
+    """Pictures that one call computes, at most: more than one where that is faster than one after the other."""
 
     def __hash__(self) -> int: ...
 
@@ -88,8 +106,8 @@ def analysis(weights: Arrays) -> tuple[Graph, Arrays]:
     """``g_a`` and its weights as the graph wants them, from float32 weights by their names inside it."""
     front = weights["front.weight"]
     cells = front.reshape(len(front), 3, CELL, CELL, 3, 3).transpose(0, 2, 3, 1, 4, 5).reshape(front.shape)
-    graph = Graph(_analysis, np.uint8, (1, -1, -1, 3 * CELL**2), len(front))
-    return graph, {**weights, "front.weight": np.ascontiguousarray(cells)}
+    pixels = Input("x", np.uint8, (1, -1, -1, 3 * CELL**2))
+    return Graph(_analysis, (pixels, _offset(len(front)))), {**weights, "front.weight": np.ascontiguousarray(cells)}
 
 
 def synthesis(weights: Arrays) -> tuple[Graph, Arrays]:
@@ -100,23 +118,29 @@ def synthesis(weights: Arrays) -> tuple[Graph, Arrays]:
     corners = taps.transpose(3, 5, 1, 0, 2, 4).reshape(CELL**2 * outputs, inputs, 2, 2)
     latents = len(weights["stages.latent.0.weight"])
     pixel = {"stages.pixel.weight": np.ascontiguousarray(corners), "stages.pixel.bias": np.tile(bias, CELL**2)}
-    return Graph(_synthesis, np.float32, (1, latents, -1, -1), latents), {**weights, **pixel}
+    y_hat = Input("x", np.float32, (1, latents, -1, -1))
+    return Graph(_synthesis, (y_hat, _offset(latents))), {**weights, **pixel}
 
 
-def _analysis(ops: Operations, w: Mapping[str, Any], cells: Any, offset: Any) -> Any:
+def _offset(channels: int) -> Input:
+    """What a quality adds to each channel."""
+    return Input("offset", np.float32, (1, channels, 1, 1))
+
+
+def _analysis(ops: Operations, w: Mapping[str, Any], cells: Any, offset: Any) -> tuple[Any]:
     x = _convolve(ops, w, "front", ops.floats(cells), 2, 1)
     x = _blocks(ops, w, "eighth", range(4), ops.add(x, offset))
-    return _blocks(ops, w, "latent", range(2), _convolve(ops, w, "down", x, 2, 1))
+    return (_blocks(ops, w, "latent", range(2), _convolve(ops, w, "down", x, 2, 1)),)
 
 
-def _synthesis(ops: Operations, w: Mapping[str, Any], y_hat: Any, offset: Any) -> Any:
+def _synthesis(ops: Operations, w: Mapping[str, Any], y_hat: Any, offset: Any) -> tuple[Any]:
     x = _convolve(ops, w, "stages.latent.0", ops.add(y_hat, offset))
     x = _blocks(ops, w, "stages.latent", range(1, 3), x)
     for stage, blocks in (("eighth", range(1, 5)), ("quarter", range(1, 2))):
         name = f"stages.{stage}"
         x = ops.upsample(x, w[f"{name}.0.weight"], w[f"{name}.0.bias"])
         x = _blocks(ops, w, name, blocks, x)
-    return ops.cells(_convolve(ops, w, "stages.pixel", x, padding=1))
+    return (ops.cells(_convolve(ops, w, "stages.pixel", x, padding=1)),)
 
 
 def _blocks(ops: Operations, w: Mapping[str, Any], stage: str, numbers: range, x: Any) -> Any:

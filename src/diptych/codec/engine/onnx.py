@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from diptych.codec.engine.graphs import Arrays, Function, Graph
+from diptych.codec.engine.graphs import Arrays, Function, Graph, Input
 from diptych.errors import extra
 
 with extra("onnx", "ONNX Runtime"):
@@ -27,6 +27,7 @@ class OnnxRuntime:
         threads: 0 for as many as there are cores.
     """
 
+    batch = 1
     name = f"onnxruntime {onnxruntime.__version__}"
 
     def __init__(self, threads: int = 0) -> None:
@@ -37,27 +38,29 @@ class OnnxRuntime:
         content = model(graph, weights).SerializeToString()
         session = onnxruntime.InferenceSession(content, self._options, providers=["CPUExecutionProvider"])
 
-        def run(x: NDArray[Any], offset: NDArray[np.float32]) -> NDArray[np.float32]:
-            found: NDArray[np.float32] = session.run(None, {"x": x, "offset": offset})[0]
+        def run(*arrays: NDArray[Any]) -> list[NDArray[np.float32]]:
+            named = {each.name: array for each, array in zip(graph.inputs, arrays, strict=True)}
+            found: list[NDArray[np.float32]] = session.run(None, named)
             return found
 
         return run
 
 
 def model(graph: Graph, weights: Arrays) -> onnx.ModelProto:
-    """The graph as ONNX: inputs ``x`` and ``offset``, one output."""
+    """The graph as ONNX."""
     nodes = _Nodes(weights)
-    last = graph.apply(nodes, {name: name for name in weights}, "x", "offset")
-    kind = TensorProto.UINT8 if graph.kind is np.uint8 else TensorProto.FLOAT
-    free = [f"side{axis}" if side < 0 else side for axis, side in enumerate(graph.shape)]
-    inputs = [
-        helper.make_tensor_value_info("x", kind, free),
-        helper.make_tensor_value_info("offset", TensorProto.FLOAT, [1, graph.offset, 1, 1]),
-    ]
-    outputs = [helper.make_tensor_value_info(last, TensorProto.FLOAT, [1, None, None, None])]
+    last = graph.apply(nodes, {name: name for name in weights}, *(each.name for each in graph.inputs))
+    inputs = [_input(each) for each in graph.inputs]
+    outputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [None] * 4) for name in last]
     constants = [numpy_helper.from_array(array, name) for name, array in nodes.constants.items()]
     made = helper.make_graph(nodes.made, "network", inputs, outputs, constants)
     return helper.make_model(made, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
+
+
+def _input(declared: Input) -> onnx.ValueInfoProto:
+    name, kind, shape = declared
+    free = [f"side{axis}" if side < 0 else side for axis, side in enumerate(shape)]
+    return helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(np.dtype(kind)), free)
 
 
 class _Nodes:
@@ -78,14 +81,20 @@ class _Nodes:
     def convolve(self, x: str, weight: str, bias: str, stride: int = 1, padding: int = 0) -> str:
         return self._node("Conv", x, weight, bias, strides=[stride] * 2, pads=[padding] * 4)
 
-    def depthwise(self, x: str, weight: str, bias: str) -> str:
-        return self._node("Conv", x, weight, bias, group=len(self.constants[weight]), pads=[1] * 4)
+    def depthwise(self, x: str, weight: str, bias: str, stride: int = 1) -> str:
+        channels, _, _, side = self.constants[weight].shape
+        return self._node("Conv", x, weight, bias, group=channels, strides=[stride] * 2, pads=[side // 2] * 4)
 
     def upsample(self, x: str, weight: str, bias: str) -> str:
-        return self._node("ConvTranspose", x, weight, bias, strides=[2, 2], pads=[1] * 4)
+        pads = [self.constants[weight].shape[-1] // 2 - 1] * 4
+        return self._node("ConvTranspose", x, weight, bias, strides=[2, 2], pads=pads)
 
     def relu(self, x: str) -> str:
         return self._node("Relu", x)
+
+    def relu6(self, x: str) -> str:
+        self.constants |= {"zero": np.array(0, np.float32), "six": np.array(6, np.float32)}
+        return self._node("Clip", x, "zero", "six")
 
     def add(self, a: str, b: str) -> str:
         return self._node("Add", a, b)

@@ -48,6 +48,7 @@ class OpenVino:
         precision: ``f32`` or ``bf16``; None for the fastest.
     """
 
+    batch = 1
     name = f"openvino {ov.__version__.partition('-')[0]}"
 
     def __init__(self, threads: int = 0, precision: str | None = None) -> None:
@@ -56,29 +57,29 @@ class OpenVino:
             self._settings["INFERENCE_PRECISION_HINT"] = precision
 
     def compile(self, graph: Graph, weights: Arrays) -> Function:
-        x = op.parameter(list(graph.shape), graph.kind)
-        offset = op.parameter([1, graph.offset, 1, 1], np.float32)
-        output = graph.apply(_Nodes(), weights, x, offset)
-        model = ov.Model([output], [x, offset], "network")
+        inputs = [op.parameter(list(each.shape), each.kind) for each in graph.inputs]
+        outputs = graph.apply(_Nodes(), weights, *inputs)
+        model = ov.Model(list(outputs), inputs, "network")
 
         @cache
-        def compiled(thin: bool) -> tuple[Any, Lock]:
-            settings = self._settings | ({"INFERENCE_PRECISION_HINT": "f32"} if thin else {})
+        def compiled(float32: bool) -> tuple[Any, Lock]:
+            settings = self._settings | ({"INFERENCE_PRECISION_HINT": "f32"} if float32 else {})
             return _core().compile_model(model, "CPU", settings).create_infer_request(), Lock()
 
-        def run(x: NDArray[Any], offset: NDArray[np.float32]) -> NDArray[np.float32]:
-            request, lock = compiled(_thin(graph, x))
+        def run(*arrays: NDArray[Any]) -> list[NDArray[np.float32]]:
+            request, lock = compiled(graph.float32 or _thin(graph, arrays[0]))
             with lock:  # a request runs once at a time, and a second one would need memory of its own
-                found: NDArray[np.float32] = request.infer([x, offset], share_inputs=True)[0]
-                return found
+                found = request.infer(list(arrays), share_inputs=True)
+                return [found[number] for number in range(len(outputs))]
 
         return run
 
 
 def _thin(graph: Graph, x: NDArray[Any]) -> bool:
     """Whether a plane is one latent wide or high: bfloat16 kernels read beyond such planes."""
-    sides = [side for side, length in zip(x.shape, graph.shape, strict=True) if length < 0]
-    return min(sides) <= (CELLS if graph.kind is np.uint8 else 1)
+    _, kind, shape = graph.inputs[0]
+    sides = [side for side, length in zip(x.shape, shape, strict=True) if length < 0]
+    return min(sides) <= (CELLS if kind is np.uint8 else 1)
 
 
 class _Nodes:
@@ -90,16 +91,20 @@ class _Nodes:
         steps, pads = [stride] * 2, [padding] * 2
         return _biased(op.convolution(x, op.constant(weight), steps, pads, pads, [1, 1]), bias)
 
-    def depthwise(self, x: Any, weight: Any, bias: Any) -> Any:
-        kernels = op.constant(weight[:, :, None])
-        return _biased(op.group_convolution(x, kernels, [1, 1], [1, 1], [1, 1], [1, 1]), bias)
+    def depthwise(self, x: Any, weight: Any, bias: Any, stride: int = 1) -> Any:
+        steps, pads = [stride] * 2, [weight.shape[-1] // 2] * 2
+        return _biased(op.group_convolution(x, op.constant(weight[:, :, None]), steps, pads, pads, [1, 1]), bias)
 
     def upsample(self, x: Any, weight: Any, bias: Any) -> Any:
-        wide = op.convolution_backprop_data(x, op.constant(weight), [2, 2], pads_begin=[1, 1], pads_end=[1, 1])
+        pads = [weight.shape[-1] // 2 - 1] * 2
+        wide = op.convolution_backprop_data(x, op.constant(weight), [2, 2], pads_begin=pads, pads_end=pads)
         return _biased(wide, bias)
 
     def relu(self, x: Any) -> Any:
         return op.relu(x)
+
+    def relu6(self, x: Any) -> Any:
+        return op.clamp(x, 0, 6)
 
     def add(self, a: Any, b: Any) -> Any:
         return op.add(a, b)

@@ -24,6 +24,7 @@ class Torch:
         DiptychError: if there is no such device.
     """
 
+    batch = 16
     name = f"torch {torch.__version__}"
 
     def __init__(self, device: str = "cpu") -> None:
@@ -36,11 +37,10 @@ class Torch:
         constants = {name: self._tensor(array) for name, array in weights.items()}
 
         @torch.inference_mode()
-        def run(x: NDArray[Any], offset: NDArray[np.float32]) -> NDArray[np.float32]:
+        def run(*inputs: NDArray[Any]) -> list[NDArray[np.float32]]:
             with torch.autocast(self._device.type, enabled=False):  # whatever the program around has chosen
-                found = graph.apply(_Operations(), constants, self._tensor(x), self._tensor(offset))
-            result: NDArray[np.float32] = found.float().cpu().numpy()
-            return result
+                found = graph.apply(_Operations(), constants, *map(self._tensor, inputs))
+            return [output.float().cpu().numpy() for output in found]
 
         return run
 
@@ -56,14 +56,17 @@ class _Operations:
     def convolve(self, x: Tensor, weight: Tensor, bias: Tensor, stride: int = 1, padding: int = 0) -> Tensor:
         return conv2d(x, weight, bias, stride, padding)
 
-    def depthwise(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        return conv2d(x, weight, bias, padding=1, groups=len(weight))
+    def depthwise(self, x: Tensor, weight: Tensor, bias: Tensor, stride: int = 1) -> Tensor:
+        return conv2d(x, weight, bias, stride, weight.shape[-1] // 2, groups=len(weight))
 
     def upsample(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        return conv_transpose2d(x, weight, bias, 2, 1)
+        return conv_transpose2d(x, weight, bias, 2, weight.shape[-1] // 2 - 1)
 
     def relu(self, x: Tensor) -> Tensor:
         return x.relu_()
+
+    def relu6(self, x: Tensor) -> Tensor:
+        return x.clamp_(0, 6)
 
     def add(self, a: Tensor, b: Tensor) -> Tensor:
         return a + b

@@ -44,11 +44,13 @@ class Transforms:
         self._decoder = lru_cache(_VIEWS)(self._compiled_decoder)
 
     def analysis(self, pixels: NDArray[np.uint8], quality: float) -> NDArray[np.float32]:
-        """Latents ``(M, H/16, W/16)``, scaled by the gains of a quality, of pixels ``(H, W, 3)``."""
+        """Latents ``(B, M, H/16, W/16)``, scaled by the gains of a quality, of pixels ``(B, H, W, 3)``; B is at
+        most the engine's batch."""
         run, knots = self._encoder
-        height, width = pixels.shape[0] // CELL, pixels.shape[1] // CELL
-        cells = pixels.reshape(height, CELL, width, CELL, 3).swapaxes(1, 2).reshape(1, height, width, -1)
-        return run(cells, _offset(knots, quality))[0] * self._gain("log_gain", quality)
+        count, height, width = len(pixels), pixels.shape[1] // CELL, pixels.shape[2] // CELL
+        cells = pixels.reshape(count, height, CELL, width, CELL, 3).swapaxes(2, 3).reshape(count, height, width, -1)
+        [y] = run(cells, _offset(knots, quality))
+        return y * self._gain("log_gain", quality)
 
     def hyper_analysis(self, y: NDArray[np.float32]) -> NDArray[np.float32]:
         """Hyper-latents ``(Nz, h/4, w/4)``, rounded up, of scaled latents ``(M, h, w)``."""
@@ -59,17 +61,18 @@ class Transforms:
         return self._hyper("mix", x)
 
     def synthesis(self, values: NDArray[np.int32], quality: float, position: float) -> NDArray[np.uint8]:
-        """Pixels ``(16h, 16w, 3)`` of quantized latents ``(M, h, w)`` in 1/ONE, at a position between the machine
-        view (0) and the human one (1).
+        """Pixels ``(B, 16h, 16w, 3)`` of quantized latents ``(B, M, h, w)`` in 1/ONE, at a position between the
+        machine view (0) and the human one (1).
 
         Raises:
             ModelError: if a human view is asked for and the codec has none.
         """
         run, knots = self._decoder(position)
-        return _picture(run(self.dequantized(values, quality)[None], _offset(knots, quality))[0])
+        [corners] = run(self.dequantized(values, quality), _offset(knots, quality))
+        return _pictures(corners)
 
     def dequantized(self, values: NDArray[np.int32], quality: float) -> NDArray[np.float32]:
-        """``y_hat`` ``(M, h, w)``: quantized latents in 1/ONE with the gains of a quality undone."""
+        """``y_hat`` ``(..., M, h, w)``: quantized latents in 1/ONE with the gains of a quality undone."""
         return values.astype(np.float32) * (self._gain("log_inverse", quality) / np.float32(ONE))
 
     @cached_property
@@ -114,13 +117,13 @@ def _neighbours(x: NDArray[np.float32]) -> NDArray[np.float32]:
     return windows.transpose(0, 3, 4, 1, 2).reshape(-1, *windows.shape[1:3])
 
 
-def _picture(corners: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Pixels ``(4h, 4w, 3)`` from what ``g_s`` finds in the squares between its last inputs: ``(h + 1, w + 1, 48)``
-    in -0.5..0.5."""
-    height, width = corners.shape[:2]
+def _pictures(corners: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Pixels ``(B, 4h, 4w, 3)`` from what ``g_s`` finds in the squares between its last inputs:
+    ``(B, h + 1, w + 1, 48)`` in -0.5..0.5."""
+    count, height, width = corners.shape[:3]
     levels = corners * np.float32(255)
     levels += np.float32(128)  # half a level for rounding
     np.clip(levels, 0, 255, out=levels)
-    rows = levels.astype(np.uint8).reshape(height, width, CELL, 3 * CELL).swapaxes(1, 2)
+    rows = levels.astype(np.uint8).reshape(count, height, width, CELL, 3 * CELL).swapaxes(2, 3)
     edge = CELL // 2
-    return rows.reshape(height * CELL, width * CELL, 3)[edge:-edge, edge:-edge]
+    return rows.reshape(count, height * CELL, width * CELL, 3)[:, edge:-edge, edge:-edge]

@@ -171,7 +171,7 @@ def examine(examination: Examination, photos: Sequence[Photo], codec: Path, work
         DiptychError: if a process dies.
     """
     tables: dict[int, Table] = {}
-    with progress(len(photos)) as advance:
+    with progress(len(photos), "evaluated", every=60) as advance:
 
         def keep(found: tuple[int, Table]) -> None:
             tables.update([found])

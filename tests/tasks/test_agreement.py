@@ -8,9 +8,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from diptych.data.coco import CocoDataset
 from diptych.errors import ModelError
-from diptych.tasks.score import Found, agreement, coco_score, kept, label_map, relabelled
+from diptych.tasks.agreement import Found, agreement, kept
+from diptych.tasks.labels import label_map, relabelled
 
 NAMES = st.lists(st.sampled_from("abcdefgh"), min_size=1, max_size=8, unique=True)
 
@@ -41,19 +41,6 @@ def test_instances_of_other_classes_are_left_out() -> None:
     assert moved["labels"].tolist() == [2, -1, 1]
     assert moved["boxes"][:, 0].tolist() == [0, 1, 2]
     assert len(moved["scores"]) == 3
-
-
-def test_box_detectors_are_scored_by_boxes_alone(data: CocoDataset) -> None:
-    truth = [data.target(k) for k in range(len(data))]
-    seen = [
-        {"boxes": t["boxes"], "labels": t["labels"] + 1, "scores": torch.linspace(1, 0.5, len(t["labels"]))}
-        for t in truth
-    ]
-    score = coco_score(seen, data, ["other", *data.classes])
-    assert score == pytest.approx({"box_AP": 1, "box_AP50": 1})
-    assert coco_score([found() for _ in truth], data, data.classes) == {"box_AP": 0, "box_AP50": 0}
-    with pytest.raises(ModelError, match="no class in common: text against square, round"):
-        coco_score(seen, data, ["text"])
 
 
 def test_agreement() -> None:
