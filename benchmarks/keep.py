@@ -6,8 +6,8 @@ For each share, and for each task network and both together, a quality is search
 of AVIF in the same way. Beside the mean bits per pixel stands what one quality for all photos takes for the same
 average agreement (none where no quality has it), and the average agreement that one quality has at the same mean
 bits: the curve over the rungs of the search's ladder is interpolated (agreement linear, bits logarithmic). Seconds
-are those of the codings, decodings and predictions that one such search takes, with those of the photo, on one
-thread. Bits against AVIF's are of the photos where both reach the goal.
+are those that the processor spent on the codings, decodings and predictions of one such search, with those of the
+photo. Bits against AVIF's are of the photos where both reach the goal.
 """
 
 from __future__ import annotations
@@ -103,10 +103,10 @@ class Trial:
         return 8 * len(data) / (self._photo.width * self._photo.height)
 
     def _at(self, quality: int) -> Coding:
-        start = time.perf_counter()
+        start = time.process_time()
         data = self._encode(self._photo, quality)
         shown = self._decode(data)
-        coding = time.perf_counter() - start
+        coding = time.process_time() - start
         seen = {name: timed(self._seen, name, shown) for name in self._networks}
         agreement = {name: kept(self._wanted[name][0], found) for name, (found, _) in seen.items()}
         return Coding(data, agreement, {name: seconds for name, (_, seconds) in seen.items()}, coding)
@@ -117,8 +117,8 @@ class Trial:
 
 def timed(work: Callable[..., Any], *arguments: Any) -> tuple[Any, float]:
     """What the work returns, and the seconds it took."""
-    start = time.perf_counter()
-    return work(*arguments), time.perf_counter() - start
+    start = time.process_time()
+    return work(*arguments), time.process_time() - start
 
 
 def curve(trials: Sequence[Trial], names: Sequence[str]) -> dict[str, list[float]]:

@@ -26,6 +26,9 @@ class Others:
     def find_spec(self, name, path=None, target=None):
         return None if name.partition(".")[0] in blocked else self.finder.find_spec(name, path, target)
 
+    def find_distributions(self, *context):
+        return getattr(self.finder, "find_distributions", lambda *_: ())(*context)
+
 blocked, commands = map(json.loads, sys.argv[1:])
 sys.meta_path[:] = map(Others, sys.meta_path)
 from diptych.cli.main import app
