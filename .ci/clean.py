@@ -25,6 +25,7 @@ WORKS = (
     ("lint", str(ROOT / "src/diptych/weights/codec.safetensors")),
     ("selftest",),
     ("demo",),
+    ("page", "-o", "viewer"),
     ("report", str(ROOT / "results/eval-kodak.json")),
 )
 NEEDS = (

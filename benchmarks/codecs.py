@@ -28,16 +28,16 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from diptych.codec import load
+from diptych.codec.codec import load
 from diptych.data.coco import CocoDataset
 from diptych.data.photos import Photos
 from diptych.evaluation.cache import Cache
-from diptych.evaluation.eye import Memory
-from diptych.evaluation.progress import progress
 from diptych.evaluation.statistics import bd_rate, interval, resamples, sampled
+from diptych.evaluation.task_accuracy import Memory
 from diptych.evaluation.transfer import measure_of
 from diptych.evaluation.variants import ORIGINAL, Variant, decoded
-from diptych.files import write_bytes
+from diptych.io.files import write_bytes
+from diptych.io.progress import progress
 from diptych.tasks import feature_distance, load_task
 
 DRAWS = 300

@@ -17,8 +17,8 @@ from typing import NamedTuple
 from PIL import Image, ImageDraw, ImageFont
 
 import diptych
-from diptych.files import make_folder
-from diptych.images import read_picture
+from diptych.io.files import make_folder
+from diptych.io.images import read_picture
 
 SIDE, ZOOM, MARGIN = 144, 2, 22
 

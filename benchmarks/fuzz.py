@@ -45,10 +45,10 @@ import numpy as np
 from PIL import Image
 
 import diptych
-import diptych.codec as codec_module
+import diptych.codec.codec as codec_module
 from diptych import BitstreamError, Codec
 from diptych.bitstream import pack, unpack
-from diptych.workers import cores
+from diptych.codec.processes import cores
 from mutations import EXPENSIVE, MUTATIONS, sealed
 
 TIME_LIMIT = 30

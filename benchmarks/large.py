@@ -22,8 +22,8 @@ from pathlib import Path
 
 from PIL import Image, ImageOps
 
-from diptych.engine import engine_for, threads
-from diptych.files import write_bytes
+from diptych.codec.engine import engine_for, threads
+from diptych.io.files import write_bytes
 
 SIZES = ((768, 512), (2400, 1600), (5000, 5000), (10000, 10000))
 LIMIT_MIB = 2048

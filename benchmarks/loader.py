@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader, Dataset
 
 import diptych
 from diptych.data.dip import DipDataset
-from diptych.images import read_picture
+from diptych.io.images import read_picture
 from diptych.tasks import load_task
 
 

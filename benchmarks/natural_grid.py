@@ -14,10 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
-from diptych.evaluation.grid import TileScores, tile_scores
-from diptych.evaluation.meter import measure
-from diptych.evaluation.natural import PERCENTILES, STRIDES, TABLE, percentiles
-from diptych.images import read_picture
+from diptych.checkerboard.baseline import PERCENTILES, STRIDES, TABLE, percentiles
+from diptych.checkerboard.detector import measure
+from diptych.checkerboard.score import TileScores, tile_scores
+from diptych.io.images import read_picture
 
 
 def main() -> None:

@@ -18,10 +18,10 @@ from rich.console import Console
 from rich.table import Table
 
 import diptych
+from diptych.checkerboard.baseline import STRIDES, natural
+from diptych.checkerboard.score import grid_scores
 from diptych.evaluation import results
-from diptych.evaluation.grid import grid_scores
-from diptych.evaluation.natural import STRIDES, natural
-from diptych.images import read_picture
+from diptych.io.images import read_picture
 
 Scores = dict[int, list[float]]
 

@@ -80,11 +80,11 @@ def encode(folder: Path, photos: Path, count: int, model: str | None) -> None:
 def decode(folder: Path, model: str | None) -> dict[str, Any]:
     """Count the files of ``folder`` whose latents are not those that were encoded."""
     import diptych
-    from diptych.codec import Codec
+    from diptych.codec.codec import Codec
 
     codec = diptych.load(model)
     if name := os.environ.get("DIPTYCH_TRY"):
-        engine = getattr(import_module(f"diptych.engine.{name.removesuffix('runtime')}"), ENGINES[name])()
+        engine = getattr(import_module(f"diptych.codec.engine.{name.removesuffix('runtime')}"), ENGINES[name])()
         codec = Codec(codec.frozen, codec.transforms.human, engine)
     expected = json.loads((folder / "hashes.json").read_text())
     wrong = [name for name, value in expected.items() if _hash(codec, (folder / name).read_bytes()) != value]

@@ -23,8 +23,8 @@ import numpy as np
 import pyvips
 
 from diptych.errors import DiptychError
-from diptych.files import make_folder, write_bytes
-from diptych.images import read_picture
+from diptych.io.files import make_folder, write_bytes
+from diptych.io.images import read_picture
 
 SAME = 3.0
 """Largest mean difference, in levels of 255, at which two readers are said to agree."""

@@ -23,9 +23,9 @@ import torch
 from PIL import Image
 
 import diptych
-import diptych.codec as codec_module
-from diptych.evaluation.grid import grid_score
-from diptych.files import write_bytes
+import diptych.codec.codec as codec_module
+from diptych.checkerboard.score import grid_score
+from diptych.io.files import write_bytes
 
 SIDE = 256
 HALF = 88

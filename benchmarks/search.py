@@ -30,16 +30,16 @@ from rich.table import Table
 from torch import Tensor
 from torch.nn.functional import interpolate, pad
 
-from diptych.architecture import HYPER_STRIDE
 from diptych.bitstream import Header
-from diptych.codec import Codec, Refine
+from diptych.codec.architecture import HYPER_STRIDE
+from diptych.codec.codec import Codec, Refine
+from diptych.codec.weights import load_codec
 from diptych.data.coco import CocoDataset
 from diptych.data.photos import Photos
-from diptych.files import write_bytes
-from diptych.models import load_codec
+from diptych.io.files import write_bytes
 from diptych.nn.arrays import model_of
-from diptych.search import Search
 from diptych.tasks import feature_distance, load_task
+from diptych.tasks.latent_search import Search
 
 WEIGHTS = Path("src/diptych/weights")
 MACHINES = {"own": WEIGHTS / "task.safetensors", "fastestdet": Path("recipes/machines/fastestdet.yaml")}

@@ -38,11 +38,11 @@ from rich.console import Console
 from rich.table import Table
 
 import diptych
-from diptych.architecture import STRIDE
-from diptych.codec import Codec, as_pixels
-from diptych.engine.openvino import OpenVino
-from diptych.engine.transforms import Transforms
-from diptych.workers import limit_threads
+from diptych.codec.architecture import STRIDE
+from diptych.codec.codec import Codec, as_pixels
+from diptych.codec.engine.openvino import OpenVino
+from diptych.codec.engine.transforms import Transforms
+from diptych.codec.processes import limit_threads
 
 QUALITY = 70
 PILLOW = ("JPEG", "WEBP", "AVIF")
@@ -208,7 +208,7 @@ def _synthesis(codec: Codec, image: Image.Image, precision: str) -> tuple[float,
     short = {"float32": "f32", "bfloat16": "bf16"}[precision]
     transforms = Transforms(codec.frozen, {}, OpenVino(torch.get_num_threads(), short))
     flop = 2000 * codec.complexity()["g_s kMAC/pixel"] * height * width * STRIDE**2
-    return flop, partial(transforms.synthesis, values, QUALITY, 0.0)
+    return flop, partial(transforms.synthesis, values[None], QUALITY, 0.0)
 
 
 def growth(codec: Codec, image: Image.Image, megapixels: list[float]) -> list[dict[str, float]]:

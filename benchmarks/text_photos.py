@@ -14,7 +14,7 @@ from diptych.data.photos import Photos
 from diptych.tasks import load_task
 
 SURE = 0.5
-"""Score from which a box counts, as it does for :func:`diptych.tasks.score.agreement`."""
+"""Score from which a box counts, as it does for :func:`diptych.tasks.agreement.agreement`."""
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import typer
 
 from diptych import __version__
-from diptych.cli import app
+from diptych.cli.main import app
 
 PAGE = Path(__file__).with_name("diptych.1")
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from diptych.codec import Codec, load
-from diptych.models import load_codec
+from diptych.codec.codec import Codec, load
+from diptych.codec.weights import load_codec
 from diptych.training.export import save_model, save_view, trainable
 from samples import lively_model
 

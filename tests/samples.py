@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from diptych.architecture import Widths
+from diptych.codec.architecture import Widths
 from diptych.nn.context import SCANS
 from diptych.nn.model import DEFAULT_SCAN, CodecModel
 

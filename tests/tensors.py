@@ -1,9 +1,12 @@
 """Labelled photos as the tensors that machines take."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from diptych.data.coco import CocoDataset
+from diptych.evaluation.average_precision import AveragePrecision, Overlap, Precision, detections, match
 
 Target = dict[str, Tensor]
 
@@ -18,3 +21,10 @@ def targets(data: CocoDataset) -> list[Target]:
     names = ("boxes", "labels", "masks")
     found = [data.instances(k, crowds=True) for k in range(len(data))]
     return [{n: torch.from_numpy(part.copy()) for n, part in zip(names, parts, strict=True)} for parts in found]
+
+
+def precision(found: Sequence[Target], data: CocoDataset, overlap: Overlap) -> Precision:
+    """Average precision of what was found in each photo, labelled as ``data`` does."""
+    truth = data.truth()
+    pairs = zip(data.ids, found, strict=True)
+    return AveragePrecision([match(truth, name, detections(seen), overlap) for name, seen in pairs]).over()

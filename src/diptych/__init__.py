@@ -5,7 +5,7 @@
     data = codec.encode(image, quality=40)
     view = codec.decode(data, view="human")
 
-Importing the package is cheap: torch is loaded with the first use of :func:`load` or :class:`Codec`.
+Importing the package is cheap: NumPy and an engine are loaded with the first use of :func:`load` or :class:`Codec`.
 """
 
 from importlib import import_module
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from diptych.errors import BitstreamError, DiptychError, ModelError, PictureError, RecipeError
 
 if TYPE_CHECKING:
-    from diptych.codec import Codec, load
+    from diptych.codec.codec import Codec, load
 
 __version__ = "0.1.0"
 
@@ -34,5 +34,5 @@ if not TYPE_CHECKING:  # a type checker is to see the names above, and no others
 
     def __getattr__(name: str) -> Any:
         if name in ("Codec", "load"):
-            return getattr(import_module("diptych.codec"), name)
+            return getattr(import_module("diptych.codec.codec"), name)
         raise AttributeError(f"module 'diptych' has no attribute '{name}'")

@@ -24,7 +24,7 @@ from diptych.bitstream.container import MAGIC, MEDIA_TYPE
 from diptych.errors import DiptychError
 
 if TYPE_CHECKING:
-    from diptych.codec import Codec
+    from diptych.codec.codec import Codec
 
 FORMAT = "DIP"
 _HEADER_BYTES = 64
@@ -115,7 +115,7 @@ def _accept(prefix: bytes) -> bool:
 
 
 def _save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
-    """``image.save(path, quality=0..100, codec=...)``, any mode: see :func:`diptych.images.to_rgb`."""
+    """``image.save(path, quality=0..100, codec=...)``, any mode: see :func:`diptych.io.images.to_rgb`."""
     quality = image.encoderinfo.get("quality", _DEFAULT_QUALITY)
     codec = image.encoderinfo.get("codec") or shipped_codec()
     if not isinstance(quality, (int, float)):

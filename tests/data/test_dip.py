@@ -10,7 +10,7 @@ import torch
 from torch.utils.data import DataLoader
 from torchvision.datasets import ImageFolder
 
-from diptych.codec import Codec
+from diptych.codec.codec import Codec
 from diptych.data.dip import DecodeDip, DipDataset
 from diptych.errors import BitstreamError, DiptychError
 from diptych.tasks import load_task

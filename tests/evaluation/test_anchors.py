@@ -12,8 +12,7 @@ from PIL import Image, ImageCms
 from diptych.errors import DiptychError
 from diptych.evaluation.anchors import ANCHORS, PillowAnchor, at_bytes
 from diptych.evaluation.metrics import psnr
-
-from .pictures import textured
+from pictures import textured
 
 PHOTO = textured(72, 50)
 NAMES = pytest.mark.parametrize("name", ANCHORS)

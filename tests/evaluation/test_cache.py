@@ -8,9 +8,8 @@ from PIL import Image
 from diptych.errors import DiptychError
 from diptych.evaluation.anchors import ANCHORS
 from diptych.evaluation.cache import Cache, CachedAnchor
-from diptych.evaluation.pixels import Picture
-
-from .pictures import textured
+from diptych.io.pixels import Picture
+from pictures import textured
 
 
 class Counting:

@@ -22,8 +22,7 @@ from diptych.evaluation.anchors import ANCHORS, PillowAnchor
 from diptych.evaluation.evaluate import run
 from diptych.evaluation.metrics import psnr
 from diptych.evaluation.plot import plot_curves
-
-from .pictures import textured
+from pictures import textured
 
 QUALITIES = [5, 25, 60]
 INSTANCE = (20, 30, 40, 30)
@@ -66,9 +65,6 @@ class BrightSpots:
             }
             for mask in masks
         ]
-
-    def score(self, predictions: object, dataset: object) -> dict[str, float]:
-        raise NotImplementedError
 
 
 class Sharp(BrightSpots):

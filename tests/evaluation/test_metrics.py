@@ -7,8 +7,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from diptych.evaluation.metrics import detail, features, ms_ssim, psnr, sharpness, ssim
-
-from .pictures import blurred, gridded, textured
+from pictures import blurred, gridded, textured
 
 
 def test_psnr_by_hand() -> None:

@@ -11,13 +11,12 @@ from hypothesis import strategies as st
 from PIL import Image
 from ssimulacra2 import compute_ssimulacra2
 
-from diptych.evaluation import survey
+from diptych.evaluation import measurements
 from diptych.evaluation.cache import Cache
+from diptych.evaluation.measurements import LOWER_IS_BETTER, Photo, measure
 from diptych.evaluation.people import butteraugli, lpips, ssimulacra2
-from diptych.evaluation.survey import LOWER_IS_BETTER, Photo, measure
 from diptych.evaluation.variants import Decoded, Variant
-
-from .pictures import SHARED, blurred, textured
+from pictures import SHARED, blurred, textured
 
 Metric = Callable[..., float]
 TOOL = pytest.mark.skipif(shutil.which("butteraugli_main") is None, reason="needs libjxl-devtools")
@@ -82,7 +81,7 @@ def test_scores_are_remembered_by_both_pictures(tmp_path: Path, monkeypatch: pyt
         asked.append(1)
         return lpips(photo, decoded)
 
-    monkeypatch.setitem(survey._AGAINST_PHOTO, "lpips", counted)
+    monkeypatch.setitem(measurements.AGAINST_PHOTO, "lpips", counted)
     photos = [Photo(str(seed), 0, textured(50, 40, seed)) for seed in range(2)]
     variant = Variant("jpeg", 30)
 

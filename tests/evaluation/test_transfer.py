@@ -10,14 +10,13 @@ import yaml
 from PIL import Image
 from rich.console import Console
 
-from diptych.codec import Codec
+from diptych.codec.codec import Codec
 from diptych.data.coco import CocoDataset
 from diptych.errors import DiptychError
 from diptych.evaluation.transfer import FORMAT, Transfer, run
 from diptych.evaluation.variants import decoded
 from diptych.tasks import load_task
-
-from .pictures import textured
+from pictures import textured
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")

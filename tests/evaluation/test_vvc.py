@@ -10,8 +10,7 @@ from PIL import Image
 from diptych.errors import DiptychError
 from diptych.evaluation.metrics import psnr
 from diptych.evaluation.vvc import VvcAnchor
-
-from .pictures import SHARED, textured
+from pictures import SHARED, textured
 
 VVC = VvcAnchor()
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 import yaml
 
-from diptych.codec import Codec
+from diptych.codec.codec import Codec
 from diptych.errors import DiptychError
 from diptych.evaluation.anchors import ANCHORS
 from diptych.evaluation.evaluate import run

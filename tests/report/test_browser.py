@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from diptych.codec import Codec
+from diptych.codec.codec import Codec
 from diptych.report.make import run
 from samples import picture
 

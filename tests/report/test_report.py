@@ -11,14 +11,14 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner, Result
 
-from diptych.cli import app
-from diptych.codec import Codec
-from diptych.demo import NO_MACHINE
-from diptych.demo.draw import Found, draw_detections
+from diptych.cli.main import app
+from diptych.codec.codec import Codec
 from diptych.errors import DiptychError, ModelError, PictureError
 from diptych.evaluation.anchors import ANCHORS
 from diptych.evaluation.variants import CODEC
-from diptych.report import chart, sheets
+from diptych.report import chart, tables
+from diptych.report.demo import NO_MACHINE
+from diptych.report.draw import Found, draw_detections
 from diptych.report.examples import example, layer_of
 from diptych.report.make import Made, run
 from diptych.report.sources import Ablation, Evaluation, Transfer, read
@@ -106,17 +106,17 @@ def test_curves_of_every_codec_with_their_intervals(results_file: Path) -> None:
 def test_tables_hold_every_number_of_the_file(results_file: Path) -> None:
     found = read(results_file)
     assert isinstance(found, Evaluation)
-    tables = {sheet.title: sheet for sheet in sheets.of_evaluation(found)}
-    assert len(tables) == 4
-    for sheet in tables.values():
+    sheets = {sheet.title: sheet for sheet in tables.of_evaluation(found)}
+    assert len(sheets) == 4
+    for sheet in sheets.values():
         assert {len(row) for row in sheet.rows} == {len(sheet.head)}
-    everything = tables["Everything measured"]
+    everything = sheets["Everything measured"]
     assert len(everything.rows) == len(found.points)
     text = "\n".join(" ".join(row) for row in everything.rows)
     for point in found.points:
         if point.codec == CODEC:
-            assert sheets.spread(point.summary["psnr"], ".2f") in text
-    needed = tables["Bits per pixel needed for a share of the uncompressed AP50"]
+            assert tables.spread(point.summary["psnr"], ".2f") in text
+    needed = sheets["Bits per pixel needed for a share of the uncompressed AP50"]
     assert needed.head == ["", "90%", "95%", "99%"]
     assert {row[0] for row in needed.rows} >= {"diptych, human view", "JPEG"}
 
@@ -127,13 +127,13 @@ def test_the_results_of_the_repository_can_be_shown(path: Path) -> None:
     if found is None:
         assert "format" not in json.loads(path.read_text())
     elif isinstance(found, Transfer):
-        assert sheets.of_transfer(found).rows
+        assert tables.of_transfer(found).rows
     elif isinstance(found, Ablation):
-        table = sheets.of_ablation(found)
+        table = tables.of_ablation(found)
         assert {len(row) for row in table.rows} == {len(table.head)}
     else:
         assert chart.charts(found)
-        assert all(sheet.rows for sheet in sheets.of_evaluation(found))
+        assert all(sheet.rows for sheet in tables.of_evaluation(found))
 
 
 def test_results_of_an_older_run(results_file: Path, tmp_path: Path) -> None:
@@ -148,7 +148,7 @@ def test_results_of_an_older_run(results_file: Path, tmp_path: Path) -> None:
     found = read(old)
     assert isinstance(found, Evaluation)
     assert chart.charts(found)[0].title == "AP50"
-    assert [sheet.title for sheet in sheets.of_evaluation(found)] == [
+    assert [sheet.title for sheet in tables.of_evaluation(found)] == [
         "BD-rate, % of bits",
         "Paired differences, photo by photo",
         "Everything measured",
@@ -167,7 +167,7 @@ def test_numbers_that_are_not_defined(results_file: Path, tmp_path: Path) -> Non
     found = read(path)
     assert isinstance(found, Evaluation)
     assert chart.charts(found) == []
-    bd_rate, needed, *_ = sheets.of_evaluation(found)
+    bd_rate, needed, *_ = tables.of_evaluation(found)
     assert bd_rate.rows[0][1] == "no shared quality"
     assert "not reached (in 75% of resamples)" in needed.rows[0]
 

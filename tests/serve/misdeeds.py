@@ -5,7 +5,7 @@ import os
 import signal
 import time
 
-from diptych.serve.work import Facts, Setup
+from diptych.serve.worker import Facts, Setup
 
 
 def sleep(setup: Setup, seconds: float) -> Facts:

@@ -17,9 +17,9 @@ from starlette.testclient import TestClient
 from typer.testing import CliRunner
 
 from diptych.bitstream import read_header, unpack
-from diptych.cli import app
-from diptych.codec import Codec
-from diptych.serve import work
+from diptych.cli.main import app
+from diptych.codec.codec import Codec
+from diptych.serve import worker
 from diptych.serve.app import create_app
 from diptych.serve.folder import Folder
 from diptych.serve.limits import Limits, Refusal
@@ -59,7 +59,7 @@ def test_a_dip_file_becomes_the_picture_that_the_codec_makes(
     assert np.abs(image - np.asarray(codec.decode(dip, view), np.int16)).max() <= 1
 
 
-@pytest.mark.parametrize("kind", list(work.FORMATS))
+@pytest.mark.parametrize("kind", list(worker.FORMATS))
 def test_pictures_come_in_the_format_that_is_asked_for(client: TestClient, dip: bytes, kind: str) -> None:
     answer = client.post("/decode", params={"format": kind}, content=dip)
     assert answer.headers["content-type"] == f"image/{kind}"
@@ -105,8 +105,8 @@ def test_detections_are_listed(client: TestClient, what: str, request: pytest.Fi
 
 def test_masks_are_run_lengths_in_column_order() -> None:
     mask = np.array([[0, 0, 1], [0, 1, 1]], bool)
-    assert work._run_lengths(mask) == {"size": [2, 3], "counts": [3, 3]}
-    assert work._run_lengths(~mask) == {"size": [2, 3], "counts": [0, 3, 3]}
+    assert worker._run_lengths(mask) == {"size": [2, 3], "counts": [3, 3]}
+    assert worker._run_lengths(~mask) == {"size": [2, 3], "counts": [0, 3, 3]}
 
 
 def test_health_tells_what_the_server_takes(client: TestClient, codec: Codec) -> None:
@@ -355,7 +355,7 @@ def test_a_full_disk_is_told(client: TestClient, jpeg: bytes, monkeypatch: pytes
     if where == "upload":
         monkeypatch.setattr(anyio, "open_file", no_place)
     else:
-        monkeypatch.setattr(work, "encode", misdeeds.fill_the_disk)
+        monkeypatch.setattr(worker, "encode", misdeeds.fill_the_disk)
     answer = client.post("/encode", content=jpeg)
     refused(answer, 507, "the server cannot store the file: no space left on device")
     monkeypatch.undo()

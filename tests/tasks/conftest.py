@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from diptych.data.coco import CocoDataset
+from diptych.tasks.detector_task import OwnTask
 from diptych.tasks.fcos import FcosSettings, FcosTask
 from diptych.tasks.mask_rcnn import MaskRCNNSettings, MaskRCNNTask
-from diptych.tasks.own import OwnTask
 from labels import rectangle, write_dataset
 from samples import picture
 

@@ -12,10 +12,10 @@ import torch
 from PIL import Image
 from safetensors.numpy import save_file
 
-from diptych.engine.graphs import Engine
-from diptych.engine.onnx import OnnxRuntime
-from diptych.engine.openvino import OpenVino
-from diptych.engine.torch import Torch
+from diptych.codec.engine.graphs import Engine
+from diptych.codec.engine.onnx import OnnxRuntime
+from diptych.codec.engine.openvino import OpenVino
+from diptych.codec.engine.torch import Torch
 from diptych.errors import ModelError
 from diptych.tasks import load_task
 from diptych.tasks.detector import SHIPPED, Detector, shipped_detector
@@ -116,7 +116,7 @@ def test_files_that_are_no_detector(tmp_path: Path, boxer: FcosTask) -> None:
 def test_predicting_imports_no_torch() -> None:
     program = """
 import sys
-import diptych.demo, diptych.hint, diptych.tasks
+import diptych.report.demo, diptych.tasks.view_hint, diptych.tasks
 from diptych.tasks.detector import shipped_detector
 shipped_detector()
 print([name for name in ("torch", "onnx", "onnxruntime", "scipy", "pycocotools") if name in sys.modules])

@@ -9,10 +9,10 @@ from torch import nn
 
 from diptych.data.coco import CocoDataset
 from diptych.errors import ModelError
-from diptych.tasks.imagenet import fold_batch_norms
+from diptych.evaluation.average_precision import Overlap
+from diptych.tasks.backbone import fold_batch_norms
 from diptych.tasks.mask_rcnn import LOSSES, MaskRCNNSettings, MaskRCNNTask
-from diptych.tasks.score import coco_score
-from tensors import Target, pictures, targets
+from tensors import Target, pictures, precision, targets
 
 
 def test_losses_reach_the_pictures_through_frozen_weights(data: CocoDataset, machine: MaskRCNNTask) -> None:
@@ -50,20 +50,21 @@ def perfect(data: CocoDataset) -> list[Target]:
     ]
 
 
-def test_perfect_predictions_score_one(data: CocoDataset, machine: MaskRCNNTask) -> None:
-    assert machine.score(perfect(data), data) == pytest.approx({"AP": 1, "AP50": 1, "box_AP": 1, "box_AP50": 1})
+@pytest.mark.parametrize("overlap", ["segm", "bbox"])
+def test_perfect_predictions_score_one(data: CocoDataset, overlap: Overlap) -> None:
+    assert precision(perfect(data), data, overlap) == pytest.approx((1, 1))
 
 
-def test_worse_predictions_score_less(data: CocoDataset) -> None:
+@pytest.mark.parametrize("overlap", ["segm", "bbox"])
+def test_worse_predictions_score_less(data: CocoDataset, overlap: Overlap) -> None:
     shifted = perfect(data)
     for found in shifted:
         found["boxes"] = found["boxes"] + 3
         found["masks"] = found["masks"].roll((3, 3), (2, 3))
-    scores = coco_score(shifted, data, data.classes)
-    assert 0 < scores["AP"] < scores["AP50"] == pytest.approx(1)
-    assert 0 < scores["box_AP"] < scores["box_AP50"] == pytest.approx(1)
+    scores = precision(shifted, data, overlap)
+    assert 0 < scores.ap < scores.ap50 == pytest.approx(1)
     nothing = [{name: value[:0] for name, value in found.items()} for found in shifted]
-    assert set(coco_score(nothing, data, data.classes).values()) == {0.0}
+    assert precision(nothing, data, overlap) == (0, 0)
 
 
 def test_detections_in_a_crowd_cost_nothing(data: CocoDataset) -> None:
@@ -75,7 +76,7 @@ def test_detections_in_a_crowd_cost_nothing(data: CocoDataset) -> None:
         "scores": torch.tensor([1.0, 0.9, 0.8]),
         "masks": torch.cat([crowd["masks"][2:, None].float(), found[0]["masks"]]),
     }
-    assert coco_score(found, data, data.classes)["AP"] == pytest.approx(1)
+    assert precision(found, data, "segm").ap == pytest.approx(1)
 
 
 def test_folding_batch_norms_changes_no_output() -> None:

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
-from diptych.codec import load
+from diptych.codec.codec import load
+from diptych.codec.weights import load_codec
 from diptych.errors import ModelError, RecipeError
-from diptych.models import load_codec
-from diptych.recipes import read_recipe
+from diptych.io.recipes import read_recipe
 from diptych.training import run
 from diptych.training.base import BaseRecipe, BaseStage
 from diptych.training.export import load_model

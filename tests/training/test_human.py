@@ -7,9 +7,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from diptych.codec import load
+from diptych.codec.codec import load
+from diptych.codec.weights import load_codec
 from diptych.errors import RecipeError
-from diptych.models import load_codec
 from diptych.training import run
 from diptych.training.export import load_model
 from diptych.training.human import HumanRecipe, TunedDecoder, balanced

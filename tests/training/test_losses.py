@@ -9,7 +9,7 @@ from PIL import Image
 from ssimulacra2.ssimulacra2 import compute_ssimulacra2
 from torch.nn.functional import conv2d, pad
 
-from diptych.evaluation.grid import grid_score
+from diptych.checkerboard.score import grid_score
 from diptych.evaluation.metrics import psnr
 from diptych.nn.tradeoff import squared_error
 from diptych.training.losses import grid_excess

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from diptych.data.crops import cut_target
-from diptych.data.store import Sample
+from diptych.data.photo_cache import Sample
 from diptych.errors import RecipeError
 from diptych.training.photos import PhotoSource, TrainingPhotos
 from samples import picture

@@ -20,11 +20,11 @@ import numpy as np
 import torch
 from PIL import Image
 
-import diptych.codec as codec_module
-from diptych.architecture import QUALITY_KNOTS, Widths
+import diptych.codec.codec as codec_module
 from diptych.bitstream import SYMBOL_LIMIT, Container, Header, SymbolTables, encode, pack, unpack
-from diptych.codec import Codec, load
-from diptych.models import CODEC_FORMAT, read_arrays, write_arrays
+from diptych.codec.architecture import QUALITY_KNOTS, Widths
+from diptych.codec.codec import Codec, load
+from diptych.codec.weights import CODEC_FORMAT, read_arrays, write_arrays
 from diptych.nn.context import SCANS
 from diptych.nn.model import CodecModel
 from diptych.training.export import save_model
@@ -206,7 +206,7 @@ def main() -> None:
         parser.error("the vectors are there and frozen; a change of the format takes --replace")
     write(FOLDER)
     digest = sha256((FOLDER / "vectors.json").read_bytes())
-    print(f"wrote vectors.json, SHA-256 {digest}: FROZEN in tests/test_vectors.py has to be changed to this")
+    print(f"wrote vectors.json, SHA-256 {digest}: FROZEN in tests/codec/test_vectors.py has to be changed to this")
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from diptych.bitstream.container import (
     padded_area,
     read_header,
     unpack,
+    unpack_whole_tiles,
 )
 from diptych.bitstream.tables import SCALES, SymbolTables, gaussian_tables
 
@@ -28,4 +29,5 @@ __all__ = [
     "padded_area",
     "read_header",
     "unpack",
+    "unpack_whole_tiles",
 ]

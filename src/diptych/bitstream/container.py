@@ -97,6 +97,20 @@ class Container(NamedTuple):
     payloads: list[bytes]
 
 
+class Remains(NamedTuple):
+    """What is whole of a file that may be damaged.
+
+    Attributes:
+        header: is whole.
+        payloads: of each tile, row by row; None where it is not.
+        problem: what is wrong with the file first, in a sentence; None if nothing is.
+    """
+
+    header: Header
+    payloads: list[bytes | None]
+    problem: str | None
+
+
 def padded_area(width: int, height: int) -> int:
     """Pixels of a picture after its sides are rounded up to multiples of 64, which is what it costs to decode.
 
@@ -144,23 +158,40 @@ def unpack(data: bytes) -> Container:
     Raises:
         BitstreamError: the file is not exactly what :func:`pack` makes of its content; the message says how.
     """
+    header, payloads, problem = unpack_whole_tiles(data)
+    if problem:
+        raise BitstreamError(problem)
+    return Container(header, [payload for payload in payloads if payload is not None])
+
+
+def unpack_whole_tiles(data: bytes) -> Remains:
+    """Take a file apart that may be damaged behind its tile lengths.
+
+    A tile is whole if its checksum matches. That covers the header and all lengths too: where these are damaged, no
+    tile is whole, and nothing that is read from a wrong place is taken for one.
+
+    Raises:
+        BitstreamError: the header is not whole, or the file is too short to have its tile lengths.
+    """
     header, offset = _read_header(data)
     lengths, offset = _read_lengths(data, offset, header.tiles)
     seed = crc32(data[:offset])
-    payloads = []
+    payloads: list[bytes | None] = []
+    problem = None
     for number, length in enumerate(lengths):
         end = offset + length
         payload = data[offset:end]
         offset = end + _CHECKSUM_BYTES
         where = f"tile {number + 1} of {header.tiles}"
+        whole = int.from_bytes(data[end:offset], "little") == _tile_checksum(seed, number, payload)
         if offset > len(data):
-            raise BitstreamError(f"The file is truncated in {where}.")
-        if int.from_bytes(data[end:offset], "little") != _tile_checksum(seed, number, payload):
-            raise BitstreamError(f"The file is damaged in {where}: its checksum does not match.")
-        payloads.append(payload)
-    if offset != len(data):
-        raise BitstreamError(f"The file has {len(data) - offset} bytes too many after its last tile.")
-    return Container(header, payloads)
+            problem = problem or f"The file is truncated in {where}."
+        elif not whole:
+            problem = problem or f"The file is damaged in {where}: its checksum does not match."
+        payloads.append(payload if whole and offset <= len(data) else None)
+    if offset < len(data):
+        problem = problem or f"The file has {len(data) - offset} bytes too many after its last tile."
+    return Remains(header, payloads, problem)
 
 
 def _read_header(data: bytes) -> tuple[Header, int]:

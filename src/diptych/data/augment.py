@@ -9,7 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from diptych.data.coco import IGNORE
-from diptych.data.store import Sample
+from diptych.data.photo_cache import Sample
 
 PADDING = 124
 """Grey level of the canvas outside the photo, the mean of natural photos."""

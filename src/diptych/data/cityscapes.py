@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from diptych.data.cocofile import LabelWriter, annotation
-from diptych.data.store import in_parallel
+from diptych.data.coco_format import LabelWriter, annotation
+from diptych.data.photo_cache import in_parallel
 from diptych.errors import RecipeError
-from diptych.files import reason
+from diptych.io.files import reason
 
 CLASSES = {
     24: "person",

@@ -19,16 +19,16 @@ from pycocotools import mask as rle_masks
 from pycocotools.coco import COCO
 from torch import Tensor
 
-from diptych.data.cocofile import ImageEntry, Instance, LabelFile, check_annotation, read_labels, to_instance
-from diptych.data.masks import bad_polygons
+from diptych.data.coco_format import ImageEntry, Instance, LabelFile, check_annotation, read_labels, to_instance
 from diptych.data.orientation import convention
-from diptych.data.report import SHOWN, summary
+from diptych.data.photo_cache import MEMORY, PhotoFile, PhotoStore, Sample, in_parallel, read_pixels, wrong_size
+from diptych.data.problems import SHOWN, summary
+from diptych.data.rle import bad_polygons
 from diptych.data.split import FRACTION, Split, in_split
-from diptych.data.store import MEMORY, PhotoFile, PhotoStore, Sample, in_parallel, read_pixels, wrong_size
 from diptych.errors import PictureError, RecipeError
-from diptych.files import below
-from diptych.formats import READS, left_out
-from diptych.images import stored_size
+from diptych.io.files import below
+from diptych.io.formats import READS, left_out
+from diptych.io.images import stored_size
 
 IGNORE = -1
 """Label of a crowd region: neither an example of a class nor of the background."""
@@ -89,7 +89,7 @@ class CocoDataset:
 
     def summary(self, file: Path | None = None) -> str:
         """How many photos and instances there are, and the first problems; see
-        :func:`diptych.data.report.summary`."""
+        :func:`diptych.data.problems.summary`."""
         instances = [i for found in self._instances.values() for i in found]
         crowds, boxed = sum(i.crowd for i in instances), sum(i.boxed for i in instances)
         found = below(self._folder, READS)

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample
 
-from diptych.data.store import Sample
+from diptych.data.photo_cache import Sample
 
 UNSCALED = 0.67
 """Share of the windows that are not resampled."""

@@ -22,10 +22,10 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 import diptych
-from diptych.files import find_files, read_bytes
+from diptych.io.files import find_files, read_bytes
 
 if TYPE_CHECKING:
-    from diptych.codec import Codec
+    from diptych.codec.codec import Codec
 
 
 @cache

@@ -22,11 +22,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from diptych.data.cocofile import LabelWriter, annotation
-from diptych.data.store import in_parallel
+from diptych.data.coco_format import LabelWriter, annotation
+from diptych.data.photo_cache import in_parallel
 from diptych.errors import PictureError, RecipeError
-from diptych.files import files_below, reason
-from diptych.images import READS, stored_size
+from diptych.io.files import files_below, reason
+from diptych.io.images import READS, stored_size
 
 SAME = 0.005
 """A mask belongs to a box of its photo and class whose sides are this near, in parts of the photo's sides: the two

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from diptych.data.store import in_parallel
+from diptych.data.photo_cache import in_parallel
 from diptych.errors import PictureError
-from diptych.images import Layout, stored_layout
+from diptych.io.images import Layout, stored_layout
 
 _TRANSPOSED = range(5, 9)
 

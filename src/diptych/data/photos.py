@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from diptych.data.report import summary
+from diptych.data.photo_cache import MEMORY, PhotoFile, PhotoStore, Sample
+from diptych.data.problems import summary
 from diptych.data.split import Split, in_split
-from diptych.data.store import MEMORY, PhotoFile, PhotoStore, Sample
 from diptych.errors import RecipeError
-from diptych.files import below, files_below
-from diptych.formats import READS, left_out
+from diptych.io.files import below, files_below
+from diptych.io.formats import READS, left_out
 
 
 class Photos:
@@ -63,7 +63,7 @@ class Photos:
         return self._store.problems()
 
     def summary(self, file: Path | None = None) -> str:
-        """How many photos there are, and the first problems; see :func:`diptych.data.report.summary`."""
+        """How many photos there are, and the first problems; see :func:`diptych.data.problems.summary`."""
         unread = left_out(below(self.folder, READS).others)
         more = [f"{sentence}." for sentence in (*unread.pictures, *unread.others)]
         return summary(f"{len(self):,} photos in {self.folder}, without labels", [*more, *self.problems], file)

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from diptych.recipes import read_recipe
+from diptych.io.recipes import read_recipe
 
 
 class _Kind(BaseModel):
@@ -21,7 +21,7 @@ def run(recipe: Path, overrides: Sequence[str] = ()) -> Path:
     """Evaluate by ``recipe``, print a table and write the results.
 
     Args:
-        recipe: YAML file of an :class:`~diptych.evaluation.examination.Evaluation`, or, if it names several
+        recipe: YAML file of an :class:`~diptych.evaluation.runner.Evaluation`, or, if it names several
             ``machines``, of a :class:`~diptych.evaluation.transfer.TransferRecipe`.
         overrides: ``key=value`` strings that replace entries of the recipe (``limit=20``).
 
@@ -32,7 +32,7 @@ def run(recipe: Path, overrides: Sequence[str] = ()) -> Path:
         DiptychError: if the recipe, the photos or the weights cannot be used, or the extra ``eval`` is not
             installed.
     """
-    from diptych.extras import extra
+    from diptych.errors import extra
 
     with extra("eval", "evaluation"):
         if read_recipe(recipe, _Kind, overrides).machines:

@@ -19,10 +19,9 @@ from typing import Any, NamedTuple, Protocol
 
 from PIL import AvifImagePlugin, Image, features
 
-from diptych.errors import DiptychError
-from diptych.evaluation.pixels import Picture, pixels
+from diptych.errors import DiptychError, extra
 from diptych.evaluation.vvc import VvcAnchor
-from diptych.extras import extra
+from diptych.io.pixels import Picture, pixels
 
 
 class Anchor(Protocol):

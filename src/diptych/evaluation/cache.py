@@ -12,8 +12,8 @@ from functools import cached_property
 from pathlib import Path
 
 from diptych.evaluation.anchors import Anchor
-from diptych.evaluation.pixels import Picture, pixels
-from diptych.files import make_folder, write_bytes
+from diptych.io.files import make_folder, write_bytes
+from diptych.io.pixels import Picture, pixels
 
 _DIGEST = 32
 

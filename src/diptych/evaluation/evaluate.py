@@ -11,16 +11,16 @@ from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 
-from diptych.codec import load
+from diptych.checkerboard.baseline import FEW_TILES, STRIDES, natural
+from diptych.codec.codec import load
 from diptych.evaluation import results
-from diptych.evaluation.examination import Evaluation, Examination, examine, examine_in_processes, photos_of
-from diptych.evaluation.natural import FEW_TILES, STRIDES, natural
+from diptych.evaluation.aggregate import Summary
+from diptych.evaluation.measurements import Survey
 from diptych.evaluation.plot import plot_all
-from diptych.evaluation.summary import Summary
-from diptych.evaluation.survey import Survey
+from diptych.evaluation.runner import Evaluation, Examination, examine, examine_in_processes, photos_of
 from diptych.evaluation.variants import Codec
-from diptych.files import make_folder
-from diptych.recipes import read_recipe
+from diptych.io.files import make_folder
+from diptych.io.recipes import read_recipe
 from diptych.tasks import Task
 
 
@@ -28,7 +28,7 @@ def run(recipe: Path, overrides: Sequence[str] = (), codec: Codec | None = None,
     """Evaluate by ``recipe``, print a table, write the results and draw the curves.
 
     Args:
-        recipe: YAML file of an :class:`~diptych.evaluation.examination.Evaluation`.
+        recipe: YAML file of an :class:`~diptych.evaluation.runner.Evaluation`.
         overrides: ``key=value`` strings that replace its entries.
         codec: stands in for the recipe's model; all work is then done in this process, as with ``task``.
         task: stands in for the recipe's task.

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 from torchmetrics.functional import image as reference_metrics
 
-from diptych.evaluation.pixels import Picture, both, high_pass, luma
+from diptych.io.pixels import Picture, both, high_pass, luma
 from diptych.tasks import feature_distance
+from diptych.tasks.backbone import Body
+from diptych.tasks.backbone_features import FeaturesTask
 from diptych.tasks.descriptions import FeaturesDescription
-from diptych.tasks.features import FeaturesTask
-from diptych.tasks.imagenet import Body
 
 FEATURES: Body = "efficientnet_lite1"
 """Network of :func:`features`: trained on ImageNet, and no codec of the package was trained with it."""

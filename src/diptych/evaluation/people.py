@@ -30,7 +30,7 @@ from torch import Tensor
 from torch.nn.functional import conv2d, max_pool2d, normalize
 
 from diptych.errors import DiptychError
-from diptych.evaluation.pixels import Picture, both
+from diptych.io.pixels import Picture, both
 
 _SMALLEST_SCALE = 8
 """Below it neither SSIMULACRA 2 nor Butteraugli looks at anything."""

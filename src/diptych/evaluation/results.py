@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from diptych.errors import DiptychError
-from diptych.files import make_folder, write_bytes
+from diptych.io.files import make_folder, write_bytes
 
 FORMAT = "diptych-evaluation-1"
 _WITH_INTERVAL = ("ap50", "ap50_relative")

@@ -16,21 +16,21 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from diptych.codec import load
+from diptych.codec.codec import load
 from diptych.data.coco import CocoDataset
 from diptych.evaluation import results
 from diptych.evaluation.anchors import ANCHORS
+from diptych.evaluation.average_precision import AveragePrecision, PictureMatches, found_again
 from diptych.evaluation.cache import Cache, CachedAnchor
-from diptych.evaluation.detection import AveragePrecision, PictureMatches, found_again
-from diptych.evaluation.examination import Evaluation, photos_of
-from diptych.evaluation.eye import Eye, Memory, Watch, overlap_of
-from diptych.evaluation.progress import progress
+from diptych.evaluation.runner import Evaluation, photos_of
 from diptych.evaluation.statistics import Interval, interval, resamples, sampled
+from diptych.evaluation.task_accuracy import Eye, Memory, Watch, overlap_of
 from diptych.evaluation.variants import CODEC, ORIGINAL, Codec, Decoded, Variant, decoded
-from diptych.files import make_folder
-from diptych.recipes import read_recipe
+from diptych.io.files import make_folder
+from diptych.io.progress import progress
+from diptych.io.recipes import read_recipe
 from diptych.tasks import Task, load_task
-from diptych.tasks.score import agreement
+from diptych.tasks.agreement import agreement
 
 FORMAT = "diptych-transfer-1"
 _ORIGINAL = Variant(ORIGINAL)
@@ -252,7 +252,7 @@ def run(recipe: Path, overrides: Sequence[str] = (), codec: Codec | None = None)
     photos, dataset = photos_of(settings)
     transfer = Transfer(machines, dataset, settings.batch, memories)
     how = (settings.qualities, settings.views, settings.anchors, settings.matched, anchors)
-    with progress(len(photos)) as advance:
+    with progress(len(photos), "evaluated", every=60) as advance:
         for photo in photos:
             transfer.add(list(decoded(photo.pixels, codec, *how)), photo.image_id)
             advance()

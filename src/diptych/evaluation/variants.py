@@ -17,7 +17,7 @@ CODEC = "diptych"
 
 
 class Codec(Protocol):
-    """What an evaluation needs of :class:`diptych.codec.Codec`."""
+    """What an evaluation needs of :class:`diptych.codec.codec.Codec`."""
 
     @property
     def model_id(self) -> bytes: ...

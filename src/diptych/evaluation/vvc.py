@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image
 
 from diptych.errors import DiptychError
-from diptych.evaluation.pixels import Picture, pixels
+from diptych.io.pixels import Picture, pixels
 
 _ACCURATE = "accurate_rnd+full_chroma_int+full_chroma_inp"
 _TO_YUV = f"scale=out_color_matrix=bt709:out_range=full:out_chroma_loc=left:flags=lanczos+{_ACCURATE}"

@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from diptych.bitstream import ONE_TILE_PIXELS, padded_area
-from diptych.errors import DiptychError
-from diptych.extras import extra
-from diptych.files import make_folder, refuse_existing, write_bytes
-from diptych.views import dial
+from diptych.codec.views import dial
+from diptych.errors import DiptychError, extra
+from diptych.io.files import make_folder, refuse_existing, write_bytes
 
 if TYPE_CHECKING:
-    from diptych.codec import Codec
+    from diptych.codec.codec import Codec
 
 
 def export(

@@ -6,7 +6,7 @@
     values ──/256──inverse gain──> y_hat ──g_s──cells──> pixels                                        view-*.onnx
                     quality ──> gains, offsets of g_a and g_s
 
-``g_a`` and ``g_s`` are those of :mod:`diptych.engine.graphs`, written once for all engines.
+``g_a`` and ``g_s`` are those of :mod:`diptych.codec.engine.graphs`, written once for all engines.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from diptych.architecture import HYPER_STRIDE, QUALITY_KNOTS, STRIDE
-from diptych.engine.graphs import CELL, Arrays, Input, analysis, synthesis
-from diptych.entropy import ONE
-from diptych.extras import extra
-from diptych.models import FrozenCodec
+from diptych.codec.architecture import HYPER_STRIDE, QUALITY_KNOTS, STRIDE
+from diptych.codec.engine.graphs import CELL, Arrays, Input, analysis, synthesis
+from diptych.codec.entropy import ONE
+from diptych.codec.weights import FrozenCodec
+from diptych.errors import extra
 
 with extra("onnx", "an export"):
     import onnx
     from onnx import TensorProto
 
-    from diptych.engine.onnx import Nodes
+    from diptych.codec.engine.onnx import Nodes
 
 Size = tuple[int, int]
 QUALITY = Input("quality", np.float32, (1,))
@@ -49,8 +49,8 @@ class Form(NamedTuple):
 def encoder(frozen: FrozenCodec, form: Form) -> onnx.ModelProto:
     """``pixels`` uint8 (1, H, W, 3) and ``quality`` float32 (1,), 0..100, to ``y`` and ``z``.
 
-    These are what :meth:`diptych.entropy.EntropyModel.encode` codes: float32 (1, M, h, w), where h and w are H / 16
-    and W / 16 rounded up, and (1, Nz, h / 4, w / 4), rounded up.
+    These are what :meth:`diptych.codec.entropy.EntropyModel.encode` codes: float32 (1, M, h, w), where h and w are
+    H / 16 and W / 16 rounded up, and (1, Nz, h / 4, w / 4), rounded up.
     """
     weights = frozen.network("g_a")
     graph, prepared = analysis(weights)
@@ -73,8 +73,8 @@ def encoder(frozen: FrozenCodec, form: Form) -> onnx.ModelProto:
 
 
 def view(frozen: FrozenCodec, weights: Arrays, form: Form) -> onnx.ModelProto:
-    """``values`` int32 (1, M, h, w) as :meth:`diptych.entropy.EntropyModel.decode` gives them and ``quality`` to
-    ``pixels`` uint8 (1, 16 h, 16 w, 3), of which a picture is the upper left part.
+    """``values`` int32 (1, M, h, w) and ``quality`` float32 (1,) to ``pixels`` uint8 (1, 16 h, 16 w, 3), of which a
+    picture is the upper left part; the values are those of :meth:`diptych.codec.entropy.EntropyModel.decode`.
 
     Args:
         frozen: the codec.

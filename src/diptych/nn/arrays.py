@@ -10,9 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from diptych.architecture import PARTS, Widths
 from diptych.bitstream import gaussian_tables
-from diptych.entropy import ACTIVATION_BITS, INDEX_GAIN, LEVELS, ONE, WEIGHT_BITS, WEIGHT_LIMIT
+from diptych.codec.architecture import PARTS, Widths
+from diptych.codec.entropy import ACTIVATION_BITS, INDEX_GAIN, LEVELS, ONE, WEIGHT_BITS, WEIGHT_LIMIT
 from diptych.nn.model import CodecModel
 
 _FLOATS = ("g_a.", "g_s.", "h_a.", "gains.")

@@ -9,7 +9,7 @@
 Which latent belongs to which pass is a table of pass numbers that repeats every 2 x 2 latents and differs from
 channel to channel (Li et al., CVPR 2022 and 2023), so a pass sees neighbours in space and in channels, yet
 is decoded at once. Like ``h_s``, the context networks are frozen to exact integers
-(:mod:`diptych.entropy`).
+(:mod:`diptych.codec.entropy`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from diptych.architecture import Widths
+from diptych.codec.architecture import Widths
 from diptych.nn.integer import Depthwise, Pointwise
 
 

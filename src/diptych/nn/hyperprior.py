@@ -1,4 +1,4 @@
-"""Mean-scale hyperprior (Minnen et al., NeurIPS 2018); files are coded by its integers (:mod:`diptych.entropy`).
+"""Mean-scale hyperprior (Minnen et al., NeurIPS 2018); files are coded by its integers.
 
 ::
 
@@ -15,9 +15,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from diptych.architecture import QUALITY_KNOTS, Widths
 from diptych.bitstream.tables import SCALES
-from diptych.entropy import INDEX_GAIN, INDEX_START, LEVELS
+from diptych.codec.architecture import QUALITY_KNOTS, Widths
+from diptych.codec.entropy import INDEX_GAIN, INDEX_START, LEVELS
 from diptych.nn.integer import Depthwise, Pointwise
 
 

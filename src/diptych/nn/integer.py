@@ -1,6 +1,6 @@
 """Layers that are trained in floating point and frozen to exact integers, with which files are coded.
 
-See :mod:`diptych.entropy` for the arithmetic, :mod:`diptych.nn.arrays` for the freezing.
+See :mod:`diptych.codec.entropy` for the arithmetic, :mod:`diptych.nn.arrays` for the freezing.
 """
 
 from __future__ import annotations

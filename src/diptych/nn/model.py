@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from diptych.architecture import HYPER_STRIDE, STRIDE, Widths
+from diptych.codec.architecture import HYPER_STRIDE, STRIDE, Widths
 from diptych.nn.context import SCANS, Context
 from diptych.nn.hyperprior import HyperAnalysis, HyperLatentPrior, HyperSynthesis, scale_of, split
 from diptych.nn.transforms import Analysis, Gains, Synthesis

@@ -19,7 +19,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from diptych.architecture import QUALITY_KNOTS, Widths
+from diptych.codec.architecture import QUALITY_KNOTS, Widths
 
 Network = TypeVar("Network", bound=nn.Module)
 

@@ -1,7 +1,7 @@
 """Upsamplers that cannot leave a grid on a flat area, in place of a trained transposed convolution.
 
 Each starts as close to the transposed convolution as its form allows, with phases of equal gain (Sugawara's
-condition, see :mod:`diptych.lint.gains`)::
+condition, see :mod:`diptych.checkerboard.polyphase`)::
 
     resize    x ──repeat each pixel s x s──conv (s + 1) x (s + 1)──          Odena et al., Distill 2016
     shuffle   x ──conv 3x3 to s x s kernels, all alike at first──shuffle──   Aitken et al., 2017 (ICNR)

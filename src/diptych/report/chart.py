@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from diptych.evaluation.anchors import ANCHORS
 from diptych.evaluation.variants import CODEC, ORIGINAL
-from diptych.report.sheets import digits, metric_name
 from diptych.report.sources import Evaluation, Point
+from diptych.report.tables import digits, metric_name
 
 DRAWN = ("ap50", "ap", "psnr", "ssimulacra2", "lpips", "butteraugli", "grid_4")
 """Metrics that get a chart where they were measured."""

@@ -14,20 +14,20 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from diptych import invention
-from diptych.demo import DISPLAY, ENLARGED, psnr
-from diptych.demo.draw import Found, draw_detections, found_in
-from diptych.demo.page import detail
+from diptych.checkerboard.detector import Measurement, grid_map, measure
+from diptych.checkerboard.score import SMALLEST, TILE
+from diptych.codec import view_difference
 from diptych.evaluation.anchors import ANCHORS, at_bytes
-from diptych.evaluation.grid import SMALLEST, TILE
-from diptych.evaluation.meter import Measurement, grid_map, measure
-from diptych.heat import overlay
-from diptych.images import read_picture
-from diptych.report.sheets import Sheet
+from diptych.io.heatmap import overlay
+from diptych.io.images import read_picture
+from diptych.report.demo import DISPLAY, ENLARGED, psnr
+from diptych.report.demo_page import detail
+from diptych.report.draw import Found, draw_detections, found_in
 from diptych.report.sources import NAMES
+from diptych.report.tables import Sheet
 
 if TYPE_CHECKING:
-    from diptych.codec import Codec
+    from diptych.codec.codec import Codec
     from diptych.tasks import Task
     from diptych.tasks.detector import Detector
 
@@ -40,7 +40,7 @@ class Shot(NamedTuple):
 
     Attributes:
         name, detail: what it is, and which file it was decoded from.
-        picture: as shown, at most :data:`~diptych.demo.DISPLAY` pixels long.
+        picture: as shown, at most :data:`~diptych.report.demo.DISPLAY` pixels long.
         layer: detections alone, on a transparent picture; None without a machine.
         seen: the detections in words.
         length: bytes of its file.
@@ -152,7 +152,7 @@ def _shot(
 
 
 def _found(picture: Image.Image, task: Task | Detector) -> list[Found]:
-    from diptych.hint import predicted
+    from diptych.tasks.view_hint import predicted
 
     return found_in(predicted(task, picture), task.classes)
 
@@ -191,8 +191,8 @@ def _grid(shots: Sequence[Shot]) -> Sheet | None:
 
 
 def _maps(machine: Image.Image, human: Image.Image, grid: Measurement | None) -> list[Map]:
-    levels = invention.difference(machine, human)
-    maps = [Map("Invention map", _apart(levels), overlay(levels / invention.FULL_SCALE, human))]
+    levels = view_difference.difference(machine, human)
+    maps = [Map("Invention map", _apart(levels), overlay(levels / view_difference.FULL_SCALE, human))]
     if grid is not None and min(machine.size) >= TILE:
         stride = grid.worst.stride
         for name, picture in (("machine", machine), ("human", human)):
@@ -203,8 +203,8 @@ def _maps(machine: Image.Image, human: Image.Image, grid: Measurement | None) ->
 
 
 def _apart(levels: NDArray[np.float32]) -> str:
-    region = invention.largest_region(levels)
-    most = f"nowhere by {invention.THRESHOLD:g} or more"
+    region = view_difference.largest_region(levels)
+    most = f"nowhere by {view_difference.THRESHOLD:g} or more"
     if region is not None:
         most = f"most, by {region.mean:.1f}, in {region.width} x {region.height} pixels at {region.x}, {region.y}"
     return f"The views differ by {levels.mean():.1f} of 255 levels, {most}"

@@ -11,17 +11,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import diptych
-from diptych.demo import NO_MACHINE
 from diptych.errors import DiptychError
-from diptych.files import refuse_existing, write_bytes
+from diptych.io.files import refuse_existing, write_bytes
+from diptych.report.demo import NO_MACHINE
 from diptych.report.examples import encoders, example
 from diptych.report.page import Codec as CodecCard
 from diptych.report.page import Making, page
-from diptych.report.sheets import of_costs
 from diptych.report.sources import Source, read
+from diptych.report.tables import of_costs
 
 if TYPE_CHECKING:
-    from diptych.codec import Codec
+    from diptych.codec.codec import Codec
     from diptych.tasks import Task
     from diptych.tasks.detector import Detector
 

@@ -14,13 +14,13 @@ from markdown_it import MarkdownIt
 from markupsafe import Markup
 from PIL import Image
 
-from diptych.evaluation.meter import HOTTEST
-from diptych.heat import heat_map
-from diptych.invention import FULL_SCALE
-from diptych.report import chart, sheets
+from diptych.checkerboard.detector import HOTTEST
+from diptych.codec.view_difference import FULL_SCALE
+from diptych.io.heatmap import heat_map
+from diptych.report import chart, tables
 from diptych.report.examples import Example
-from diptych.report.sheets import Sheet
 from diptych.report.sources import Ablation, Source, Transfer
+from diptych.report.tables import Sheet
 
 _LOWERED = 2
 """Levels by which headings of the model card sink below those of the page."""
@@ -97,12 +97,12 @@ def page(sources: Mapping[str, Source], examples: Sequence[Example], codec: Code
 def _section(name: str, source: Source) -> Section:
     if isinstance(source, Ablation):
         folder = str(source.recipe.get("evaluation", {}).get("photos", "unknown"))
-        return Section(name, source, len(source.photos), folder, [], [sheets.of_ablation(source)])
+        return Section(name, source, len(source.photos), folder, [], [tables.of_ablation(source)])
     folder = str(source.recipe.get("photos", "unknown"))
     if isinstance(source, Transfer):
-        return Section(name, source, source.photos, folder, [], [sheets.of_transfer(source)])
-    tables = list(sheets.of_evaluation(source))
-    return Section(name, source, len(source.photos.names), folder, chart.charts(source), tables)
+        return Section(name, source, source.photos, folder, [], [tables.of_transfer(source)])
+    sheets = list(tables.of_evaluation(source))
+    return Section(name, source, len(source.photos.names), folder, chart.charts(source), sheets)
 
 
 def _uri(picture: Image.Image, exact: bool = True) -> str:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from diptych.errors import DiptychError
-from diptych.files import read_bytes
+from diptych.io.files import read_bytes
 
 NAMES = {
     "jpeg": "JPEG",

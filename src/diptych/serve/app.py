@@ -19,9 +19,9 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 import diptych
-from diptych import codecs
 from diptych.bitstream.container import MEDIA_TYPE as DIP
-from diptych.serve import work
+from diptych.codec import registry
+from diptych.serve import worker
 from diptych.serve.folder import Folder
 from diptych.serve.guard import LOOPBACK, Guard
 from diptych.serve.limits import Limits, Refusal
@@ -204,28 +204,28 @@ def _add_codec(app: FastAPI, pool: Pool) -> None:
     @app.post("/encode", **_takes(["image/*"], DIP))
     async def encode(request: Request, quality: Quality = 40) -> FileResponse:
         """Turn a photo into a .dip file."""
-        return await _made(pool, request, DIP, work.encode, quality)
+        return await _made(pool, request, DIP, worker.encode, quality)
 
     @app.post("/decode", **_takes([DIP], "image/*"))
     async def decode(request: Request, view: View = "human", format: Kind = "png") -> FileResponse:
         """Turn a .dip file into a picture, in the view for people or the one for machines."""
-        return await _made(pool, request, work.FORMATS[format], work.decode, view, format)
+        return await _made(pool, request, worker.FORMATS[format], worker.decode, view, format)
 
     @app.post("/map", **_takes([DIP], "image/png"))
     async def invention_map(request: Request) -> FileResponse:
         """Show where the two views of a .dip file differ, so where texture may be invented, as a heat map."""
-        return await _made(pool, request, "image/png", work.invention)
+        return await _made(pool, request, "image/png", worker.invention)
 
     @app.post("/detect", **_takes(["image/*", DIP], "application/json"))
     async def detect(request: Request, view: View = "human") -> Detections:
         """Find objects in a photo, or in a view of a .dip file, with the machine that ships with the package."""
         async with pool.place(), received(request, request.app.state.scratch, pool.limits) as source:
-            return Detections(**await _worked(pool, source, work.detect, source, view))
+            return Detections(**await _worked(pool, source, worker.detect, source, view))
 
     @app.post("/original", **_takes(["image/*"], "image/*"))
     async def original(request: Request, format: Kind = "png") -> FileResponse:
         """Turn a photo of any kind upright and into sRGB, as the codec sees it."""
-        return await _made(pool, request, work.FORMATS[format], work.original, format)
+        return await _made(pool, request, worker.FORMATS[format], worker.original, format)
 
 
 def _add_folder(app: FastAPI, pool: Pool, folder: Folder | None) -> None:
@@ -253,11 +253,11 @@ def _add_folder(app: FastAPI, pool: Pool, folder: Folder | None) -> None:
         """Fetch a small JPEG of one of the photos."""
         source = opened().file(name)
         async with pool.place():
-            return await _answer(pool, request, "image/jpeg", work.thumbnail, source)
+            return await _answer(pool, request, "image/jpeg", worker.thumbnail, source)
 
 
 async def _made(
-    pool: Pool, request: Request, kind: str, function: Callable[..., work.Facts], *args: Any
+    pool: Pool, request: Request, kind: str, function: Callable[..., worker.Facts], *args: Any
 ) -> FileResponse:
     """A file that a worker makes of the body."""
     async with pool.place(), received(request, request.app.state.scratch, pool.limits) as source:
@@ -265,7 +265,7 @@ async def _made(
 
 
 async def _answer(
-    pool: Pool, request: Request, kind: str, function: Callable[..., work.Facts], source: Path, *args: Any
+    pool: Pool, request: Request, kind: str, function: Callable[..., worker.Facts], source: Path, *args: Any
 ) -> FileResponse:
     target = reserved(request.app.state.scratch)
     try:
@@ -276,12 +276,12 @@ async def _answer(
     return _Once(target, media_type=kind, headers={FACTS: json.dumps(facts)})
 
 
-async def _worked(pool: Pool, source: Path, function: Callable[..., work.Facts], *args: Any) -> work.Facts:
+async def _worked(pool: Pool, source: Path, function: Callable[..., worker.Facts], *args: Any) -> worker.Facts:
     try:
         return await pool.run(function, *args)
     except Refusal as refusal:
         sentence = str(refusal).replace(str(source), "the file")
-        sentence = sentence.replace(str(codecs.folder()), "the server's folder of codecs")
+        sentence = sentence.replace(str(registry.folder()), "the server's folder of codecs")
         raise Refusal(refusal.status, sentence, refusal.headers) from None
 
 

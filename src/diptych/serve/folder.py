@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from diptych.errors import DiptychError
-from diptych.files import below
-from diptych.formats import READS, left_out
+from diptych.io.files import below
+from diptych.io.formats import READS, left_out
 from diptych.serve.limits import Refusal
 
 LISTED = 2000

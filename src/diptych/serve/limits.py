@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from diptych.errors import DiptychError
-from diptych.files import reason
+from diptych.io.files import reason
 
 MEBIBYTE = 2**20
 NO_PLACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

@@ -12,14 +12,14 @@ from typing import Any
 import anyio
 from anyio import to_process
 
+from diptych.codec.processes import cores
 from diptych.errors import DiptychError
-from diptych.serve import work
+from diptych.serve import worker
 from diptych.serve.limits import NO_PLACE, Limits, Refusal, TooLarge, no_place
-from diptych.workers import cores
 
 
 class Pool:
-    """Runs the functions of :mod:`diptych.serve.work`.
+    """Runs the functions of :mod:`diptych.serve.worker`.
 
     Attributes:
         limits: of the server.
@@ -29,20 +29,20 @@ class Pool:
     def __init__(self, limits: Limits, model: str | None = None) -> None:
         self.limits = limits
         self.admitted = 0
-        self._setup = work.Setup(model, max(1, cores() // limits.workers), limits.pixels)
+        self._setup = worker.Setup(model, max(1, cores() // limits.workers), limits.pixels)
         self._free = anyio.Semaphore(limits.workers)
         self._processes = anyio.CapacityLimiter(limits.workers)
-        self._about: work.Facts = {}
+        self._about: worker.Facts = {}
         self._usual = 1.0
 
-    async def start(self) -> work.Facts:
-        """Start all processes, each of which loads the codec; what :func:`work.about` says of it.
+    async def start(self) -> worker.Facts:
+        """Start all processes, each of which loads the codec; what :func:`worker.about` says of it.
 
         Raises:
             DiptychError: if the codec cannot be loaded.
         """
         if not self._about:
-            self._about, *_ = await asyncio.gather(*(self._call(work.about) for _ in range(self.limits.workers)))
+            self._about, *_ = await asyncio.gather(*(self._call(worker.about) for _ in range(self.limits.workers)))
         return self._about
 
     @asynccontextmanager
@@ -61,7 +61,7 @@ class Pool:
         finally:
             self.admitted -= 1
 
-    async def run(self, function: Callable[..., work.Facts], *args: Any) -> work.Facts:
+    async def run(self, function: Callable[..., worker.Facts], *args: Any) -> worker.Facts:
         """``function(setup, *args)`` in a worker process, when one is free.
 
         Raises:
@@ -75,7 +75,7 @@ class Pool:
             finally:
                 self._usual += (time.monotonic() - start - self._usual) / 8
 
-    async def _call(self, function: Callable[..., work.Facts], *args: Any) -> work.Facts:
+    async def _call(self, function: Callable[..., worker.Facts], *args: Any) -> worker.Facts:
         retry = {"Retry-After": "1"}
         try:
             with anyio.fail_after(self.limits.seconds):

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import uvicorn
 
 from diptych.errors import DiptychError
-from diptych.files import reason
+from diptych.io.files import reason
 from diptych.serve.app import create_app
 from diptych.serve.folder import Folder
 from diptych.serve.limits import Limits

@@ -10,21 +10,24 @@ predicts without: see :mod:`diptych.tasks.detector`.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from safetensors import SafetensorError, safe_open
 
-from diptych.errors import ModelError
-from diptych.extras import extra
-from diptych.tasks.descriptions import read_description
+from diptych.errors import ModelError, extra
+from diptych.tasks.descriptions import (
+    FeaturesDescription,
+    OnnxDescription,
+    TorchvisionDescription,
+    read_description,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from diptych.data.coco import CocoDataset
-    from diptych.tasks.own import OwnTask
+    from diptych.tasks.detector_task import OwnTask
 
 PREDICTIONS = 1
 """Version of what the package's machines predict from equal weights. Raise it with every change that alters a
@@ -57,7 +60,7 @@ class Machine(Protocol):
 
 
 class Task(Machine, Protocol):
-    """A machine that answers, with a measure of how well; only these can be evaluated."""
+    """A machine that answers; only these can be evaluated."""
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -66,11 +69,7 @@ class Task(Machine, Protocol):
 
     def predict(self, images: Sequence[Tensor]) -> list[dict[str, Tensor]]:
         """What the network finds in each picture (float (3, H, W) in [0, 1]): boxes, labels, scores, and masks if
-        it segments; see ``score``."""
-        ...
-
-    def score(self, predictions: Iterable[dict[str, Tensor]], dataset: CocoDataset) -> dict[str, float]:
-        """Accuracy of ``predictions``, one per photo of ``dataset`` in its order, classes matched by name."""
+        it segments; see :mod:`diptych.tasks.agreement`."""
         ...
 
 
@@ -103,8 +102,22 @@ def load_task(path: str | Path) -> Any:
     """
     if Path(path).suffix.lower() in (".yaml", ".yml", ".json"):
         with extra("onnx", str(path)):
-            return read_description(Path(path)).load()
+            return _build(read_description(Path(path)))
     return _load_own(Path(path))
+
+
+def _build(description: TorchvisionDescription | OnnxDescription | FeaturesDescription) -> Any:
+    if isinstance(description, TorchvisionDescription):
+        from diptych.tasks.torchvision_task import TorchvisionTask
+
+        return TorchvisionTask.restore(description)
+    if isinstance(description, OnnxDescription):
+        from diptych.tasks.onnx_task import OnnxTask
+
+        return OnnxTask(description)
+    from diptych.tasks.backbone_features import FeaturesTask
+
+    return FeaturesTask(description)
 
 
 def _load_own(path: Path) -> Any:

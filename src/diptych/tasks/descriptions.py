@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, RootModel, model_validator
 
 from diptych.errors import ModelError
-from diptych.recipes import read_recipe
+from diptych.io.recipes import read_recipe
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Three = tuple[float, float, float]
@@ -66,11 +66,6 @@ class TorchvisionDescription(Classes):
     checkpoint: str
     options: dict[str, Any] = {}
 
-    def load(self) -> Any:
-        from diptych.tasks.torchvision_models import TorchvisionTask
-
-        return TorchvisionTask.restore(self)
-
 
 class FeaturesDescription(_Settings):
     """The features of a backbone that was trained on ImageNet: a machine that needs no labels.
@@ -83,11 +78,6 @@ class FeaturesDescription(_Settings):
     kind: Literal["features"]
     backbone: Literal["efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2"] = "efficientnet_lite0"
     weights: str | None = None
-
-    def load(self) -> Any:
-        from diptych.tasks.features import FeaturesTask
-
-        return FeaturesTask(self)
 
 
 class InputDescription(_Settings):
@@ -198,11 +188,6 @@ class OnnxDescription(Classes):
     input: InputDescription = InputDescription()
     features: tuple[str, ...] = ()
     decoder: Annotated[Decoder, Field(discriminator="kind")] | None = None
-
-    def load(self) -> Any:
-        from diptych.tasks.onnx_task import OnnxTask
-
-        return OnnxTask(self)
 
 
 class Description(RootModel[TorchvisionDescription | OnnxDescription | FeaturesDescription]):

@@ -30,8 +30,8 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 
-from diptych.engine import Engine, engine_for
-from diptych.engine.graphs import Arrays
+from diptych.codec.engine import Engine, engine_for
+from diptych.codec.engine.graphs import Arrays
 from diptych.errors import ModelError
 from diptych.tasks.graphs import mask_head, pyramid
 from diptych.tasks.regions import Floats, anchors, best_apart, inside, moved, pasted, pooled, resized, wide

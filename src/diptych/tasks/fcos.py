@@ -16,8 +16,8 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.fcos import FCOSHead
 from torchvision.models.detection.image_list import ImageList
 
-from diptych.tasks.own import OwnTask, in_float32
-from diptych.tasks.pyramid import Pyramid
+from diptych.tasks.detector_task import OwnTask, in_float32
+from diptych.tasks.fpn import Pyramid
 from diptych.tasks.settings import IMAGENET_MEAN, IMAGENET_STD, OwnSettings
 
 _STRIDES = (8, 16, 32, 64)

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from diptych.engine.graphs import Arrays, Graph, Input, Operations
+from diptych.codec.engine.graphs import Arrays, Graph, Input, Operations
 from diptych.tasks.settings import BODY_SCALES
 
 STAGES = (1, 2, 2, 2, 1, 2, 1)

@@ -14,8 +14,8 @@ from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredic
 from torchvision.ops import MultiScaleRoIAlign
 from torchvision.ops.poolers import LevelMapper
 
-from diptych.tasks.own import OwnTask, in_float32
-from diptych.tasks.pyramid import Pyramid
+from diptych.tasks.detector_task import OwnTask, in_float32
+from diptych.tasks.fpn import Pyramid
 from diptych.tasks.settings import ASPECTS, DETECTIONS, IMAGENET_MEAN, IMAGENET_STD, MaskRCNNSettings
 
 LOSSES = ("loss_objectness", "loss_rpn_box_reg", "loss_classifier", "loss_box_reg", "loss_mask")

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from diptych.data.coco import CocoDataset
 from diptych.errors import ModelError
-from diptych.tasks.decoders import decode
 from diptych.tasks.descriptions import OnnxDescription, located
-from diptych.tasks.inputs import Size, network_input, place
 from diptych.tasks.onnx_graph import TorchGraph, at_size, read_graph, session, torch_graph
-from diptych.tasks.score import coco_score
+from diptych.tasks.postprocessing import decode
+from diptych.tasks.preprocessing import Size, network_input, place
 
 _SAMPLE = (192, 256)
 
@@ -80,16 +78,6 @@ class OnnxTask(nn.Module):
             the raw outputs of the network by name.
         """
         return [self._predicted(image.cpu()) for image in images]
-
-    def score(self, predictions: Iterable[dict[str, Tensor]], dataset: CocoDataset) -> dict[str, float]:
-        """COCO average precision of boxes, 0 to 1: ``box_AP``, ``box_AP50``.
-
-        Raises:
-            ModelError: the network has no decoder, or no class that the labels know.
-        """
-        if self._decoder is None:
-            raise ModelError(f"The network {self._graph.path} has no decoder, so that it cannot be scored.")
-        return coco_score(predictions, dataset, self.classes)
 
     def _computed(self, x: Tensor) -> dict[str, Tensor]:
         """On a GPU by the graph for this one size: it need not wait for the CPU, and a CUDA graph can hold it."""

@@ -27,8 +27,7 @@ def run(
         RecipeError: if stage, recipe or overrides cannot be used.
         DiptychError: if the extra ``train`` is not installed.
     """
-    from diptych.errors import RecipeError
-    from diptych.extras import extra
+    from diptych.errors import RecipeError, extra
 
     if stage not in STAGES:
         raise RecipeError(f"there is no training stage '{stage}'; choose one of {', '.join(STAGES)}")

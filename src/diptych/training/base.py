@@ -20,8 +20,8 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
+from diptych.codec.weights import load_codec
 from diptych.data.split import Split
-from diptych.models import load_codec
 from diptych.nn.model import CodecModel
 from diptych.nn.tradeoff import distortion_weight, squared_error
 from diptych.nn.transforms import Synthesis

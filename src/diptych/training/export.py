@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from diptych import models
-from diptych.entropy import EntropyModel
-from diptych.models import FrozenCodec
+from diptych.codec import weights
+from diptych.codec.entropy import EntropyModel
+from diptych.codec.weights import FrozenCodec
 from diptych.nn.arrays import arrays_of, model_of
 from diptych.nn.model import CodecModel
 
@@ -23,7 +23,7 @@ def save_model(model: CodecModel, path: Path, metadata: Mapping[str, str]) -> No
     """
     arrays = arrays_of(model)
     EntropyModel(arrays)
-    models.save_codec(arrays, model.widths, path, metadata)
+    weights.save_codec(arrays, model.widths, path, metadata)
 
 
 def load_model(path: Path) -> CodecModel:
@@ -32,7 +32,7 @@ def load_model(path: Path) -> CodecModel:
     Raises:
         ModelError: if it cannot be read.
     """
-    return trainable(models.load_codec(path))
+    return trainable(weights.load_codec(path))
 
 
 def trainable(frozen: FrozenCodec) -> CodecModel:
@@ -43,13 +43,13 @@ def trainable(frozen: FrozenCodec) -> CodecModel:
 def save_view(layers: Mapping[str, Tensor], model_id: bytes, path: Path, metadata: Mapping[str, str]) -> None:
     """Write tuned layers of ``g_s`` (names relative to it) as a view file for the codec ``model_id``."""
     arrays = {name: layer.detach().cpu().float().numpy() for name, layer in layers.items()}
-    models.save_view(arrays, model_id, path, metadata)
+    weights.save_view(arrays, model_id, path, metadata)
 
 
 def load_view(path: Path, frozen: FrozenCodec) -> dict[str, Tensor]:
     """Read a view file made for a codec: float32 tensors by their name inside ``g_s``.
 
     Raises:
-        ModelError: as :func:`diptych.models.load_view`.
+        ModelError: as :func:`diptych.codec.weights.load_view`.
     """
-    return {name: torch.from_numpy(array) for name, array in models.load_view(path, frozen).items()}
+    return {name: torch.from_numpy(array) for name, array in weights.load_view(path, frozen).items()}

@@ -22,9 +22,9 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from diptych.codec.weights import FrozenCodec, load_codec
 from diptych.data.split import Split
 from diptych.errors import RecipeError
-from diptych.models import FrozenCodec, load_codec
 from diptych.nn.discriminator import PatchDiscriminator
 from diptych.nn.tradeoff import distortion_weight, squared_error
 from diptych.training.export import load_view, save_view, trainable

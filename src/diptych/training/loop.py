@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,12 +23,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.tensorboard import SummaryWriter
 
 from diptych.errors import DiptychError, ModelError
-from diptych.files import make_folder, reason, refuse_existing
+from diptych.io.files import make_folder, reason, refuse_existing
+from diptych.io.progress import Advance, progress
 from diptych.training.stage import LoopSettings, Stage
 from diptych.training.trainer import Trainer, fastest_precision, reseed
 
@@ -118,8 +119,8 @@ def _run_and_write(trainer: Trainer, resume: bool) -> None:
     try:
         writer = SummaryWriter(settings.out, purge_step=trainer.step if resume else None)
         print(f"training in {trainer.precision} on {trainer.processes.device}, logs in {settings.out}")
-        with _progress() as progress, writer:
-            _run(trainer, writer, progress)
+        with progress(settings.steps, "train", trainer.step) as advance, writer:
+            _run(trainer, writer, advance)
         _choose(trainer, writer)
         trainer.save()
     except OSError as error:  # of the logs: other files name themselves
@@ -148,17 +149,15 @@ def _interrupts_held_back(trainer: Trainer) -> Iterator[threading.Event]:
         signal.signal(signal.SIGINT, before)
 
 
-def _run(trainer: Trainer, writer: SummaryWriter, progress: Progress) -> None:
+def _run(trainer: Trainer, writer: SummaryWriter, advance: Advance) -> None:
     settings = trainer.settings
-    bar = progress.add_task("train", total=settings.steps, completed=trainer.step, note="")
     saved = time.monotonic()
     with _interrupts_held_back(trainer) as asked:
         for batch in batches(trainer.stage, settings, trainer.step, trainer.own):
             logged = trainer.advance(batch)
-            progress.update(bar, completed=trainer.step)
+            advance(_note(logged))
             if logged:
-                progress.update(bar, note=_note(logged))
-                _log(writer, progress, trainer, logged)
+                _log(writer, trainer, logged)
             if trainer.step % settings.pictures_every == 0:
                 _draw(writer, trainer)
             if trainer.step % settings.validate_every == 0:
@@ -194,25 +193,14 @@ def _validated(trainer: Trainer) -> float | None:
         return trainer.stage.validate()
 
 
-def _progress() -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
-        speed_estimate_period=600,
-    )
-
-
 def _note(logged: Mapping[str, float]) -> str:
     return "  ".join(f"{k.split('/')[-1]} {v:.3f}" for k, v in logged.items() if k.endswith("loss"))
 
 
-def _log(writer: SummaryWriter, progress: Progress, trainer: Trainer, logged: Mapping[str, float]) -> None:
+def _log(writer: SummaryWriter, trainer: Trainer, logged: Mapping[str, float]) -> None:
     for name, value in logged.items():
         writer.add_scalar(name, value, trainer.step)
-    if not progress.console.is_terminal:
+    if not sys.stdout.isatty():
         scalars = "  ".join(f"{name} {value:.4g}" for name, value in logged.items())
         print(f"{time.strftime('%H:%M:%S')} step {trainer.step}  {scalars}", flush=True)
 

@@ -13,9 +13,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, pad
 
-from diptych.evaluation.grid import BORDER, ROUNDING
-from diptych.evaluation.natural import STRIDES
-from diptych.evaluation.pixels import REACH, SIGMA
+from diptych.checkerboard.baseline import STRIDES
+from diptych.checkerboard.score import BORDER, ROUNDING
+from diptych.io.pixels import REACH, SIGMA
 from diptych.nn.tradeoff import distortion_weight, squared_error
 from diptych.training.ssimulacra import Ssimulacra
 

@@ -20,8 +20,8 @@ from torch.nn.functional import pad
 
 from diptych.data.coco import IGNORE, CocoDataset
 from diptych.data.crops import cut, cut_one, cut_target, draw_window
-from diptych.data.order import sample_order
 from diptych.data.photos import Photos
+from diptych.data.sampling import sample_order
 from diptych.data.split import Split
 from diptych.errors import RecipeError
 

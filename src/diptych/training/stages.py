@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from diptych.errors import RecipeError
-from diptych.recipes import read_recipe
+from diptych.io.recipes import read_recipe
 from diptych.training.stage import LoopSettings, Stage
 
 

@@ -14,13 +14,13 @@ from torch import Tensor, nn
 from diptych.data.augment import Augmentation, training_example
 from diptych.data.coco import CocoDataset, repeated
 from diptych.data.mixing import Example, mosaic, paste
-from diptych.data.order import sample_order
+from diptych.data.sampling import sample_order
 from diptych.data.split import Split
 from diptych.errors import RecipeError
 from diptych.tasks import load_task
+from diptych.tasks.detector_task import OwnTask
 from diptych.tasks.fcos import FcosSettings, FcosTask
 from diptych.tasks.mask_rcnn import MaskRCNNSettings, MaskRCNNTask
-from diptych.tasks.own import OwnTask
 from diptych.training.optim import muon_and_adamw
 from diptych.training.stage import LoopSettings, Stage
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from diptych.errors import RecipeError
 from diptych.tasks import feature_distance, load_task
-from diptych.tasks.score import label_map, relabelled
+from diptych.tasks.labels import label_map, relabelled
 
 
 class Teacher(BaseModel):

@@ -18,12 +18,12 @@ from pydantic import BaseModel
 from torch import Tensor, nn
 
 from diptych.errors import ModelError
-from diptych.files import reason, write_bytes
+from diptych.io.files import reason, write_bytes
 from diptych.nn.transforms import channels_last
 from diptych.training.capture import EAGER_STEPS, CapturedStep, make_capturable, make_eager, recording, set_rate
+from diptych.training.distributed import Processes
 from diptych.training.optim import Average
 from diptych.training.photos import TrainingPhotos
-from diptych.training.processes import Processes
 from diptych.training.stage import LoopSettings, Stage
 
 

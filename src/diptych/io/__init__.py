@@ -1,0 +1,1 @@
+"""Pictures as users expect them, files that appear whole, recipes, progress."""
