@@ -1,4 +1,4 @@
-"""The command ``export``."""
+"""The command ``export``: encoder and view as ONNX."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from diptych.cli.console import say
+from diptych.cli.options import Model, Overwrite
 from diptych.errors import DiptychError
 
 
@@ -45,11 +46,8 @@ def export(
         Literal["float32", "float16"],
         typer.Option(metavar="float32|float16", help="Of the convolutions and their weights."),
     ] = "float32",
-    model: Annotated[
-        str | None,
-        typer.Option(metavar="FILE", help="A codec's .safetensors file.", show_default="the one in the package"),
-    ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that exist already.")] = False,
+    model: Model = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Write the encoder and a view as ONNX, for cameras, phones, browsers.
 

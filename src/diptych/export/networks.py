@@ -73,8 +73,8 @@ def encoder(frozen: FrozenCodec, form: Form) -> onnx.ModelProto:
 
 
 def view(frozen: FrozenCodec, weights: Arrays, form: Form) -> onnx.ModelProto:
-    """``values`` int32 (1, M, h, w) as :meth:`diptych.codec.entropy.EntropyModel.decode` gives them and ``quality``
-    to ``pixels`` uint8 (1, 16 h, 16 w, 3), of which a picture is the upper left part.
+    """``values`` int32 (1, M, h, w) and ``quality`` float32 (1,) to ``pixels`` uint8 (1, 16 h, 16 w, 3), of which a
+    picture is the upper left part; the values are those of :meth:`diptych.codec.entropy.EntropyModel.decode`.
 
     Args:
         frozen: the codec.
