@@ -12,7 +12,8 @@ from torch import Tensor
 
 from diptych.data.coco import CocoDataset
 from diptych.errors import DiptychError, ModelError, RecipeError
-from diptych.tasks import feature_distance, load_task
+from diptych.nn.losses import feature_distance
+from diptych.tasks import load_task
 from diptych.tasks.descriptions import NanodetDecoder
 from diptych.tasks.onnx_graph import at_size
 from diptych.tasks.postprocessing import decode

@@ -5,11 +5,10 @@ load_task("mine.yaml")         the user's: kind torchvision, onnx or features (s
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
@@ -31,7 +30,7 @@ class Machine(Protocol):
     def features(self, images: Tensor) -> dict[str, Tensor]:
         """What the network sees before it decides, per level, for ``images`` (float (B, 3, H, W) in [0, 1]).
 
-        Tensors of any shape whose first axis is B, differentiable; see :func:`feature_distance`.
+        Tensors of any shape whose first axis is B, differentiable; see :func:`diptych.nn.losses.feature_distance`.
         """
         ...
 
@@ -66,20 +65,6 @@ class Task(Machine, Protocol):
     def score(self, predictions: Iterable[dict[str, Tensor]], dataset: CocoDataset) -> dict[str, float]:
         """Accuracy of ``predictions``, one per photo of ``dataset`` in its order, classes matched by name."""
         ...
-
-
-def feature_distance(wanted: Mapping[str, Tensor], seen: Mapping[str, Tensor]) -> Tensor:
-    """How far the features of decoded pictures are from those of the originals.
-
-    Args:
-        wanted: what :meth:`Machine.features` gave for the originals.
-        seen: the same for the decoded pictures.
-
-    Returns:
-        float (B,): the squared distance relative to the original's squared norm, averaged over the levels; 0 where
-        nothing was lost, 1 where everything was.
-    """
-    return torch.stack([_relative(wanted[level], seen[level]) for level in wanted]).mean(0)
 
 
 def load_task(path: str | Path) -> Any:
@@ -118,8 +103,3 @@ def _load_own(path: Path) -> Any:
         return kind.restore(settings, weights)
     except ModelError as error:
         raise ModelError(f"The task network {path} cannot be used: {error}") from error
-
-
-def _relative(wanted: Tensor, seen: Tensor) -> Tensor:
-    lost = (wanted - seen).square().flatten(1).sum(1)
-    return lost / wanted.square().flatten(1).sum(1).clamp(min=1e-12)
