@@ -38,7 +38,8 @@ from diptych.evaluation.transfer import measure_of
 from diptych.evaluation.variants import ORIGINAL, Variant, decoded
 from diptych.io.files import write_bytes
 from diptych.io.progress import progress
-from diptych.tasks import feature_distance, load_task
+from diptych.nn.losses import feature_distance
+from diptych.tasks import load_task
 
 DRAWS = 300
 

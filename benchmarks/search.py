@@ -38,7 +38,8 @@ from diptych.data.coco import CocoDataset
 from diptych.data.photos import Photos
 from diptych.io.files import write_bytes
 from diptych.nn.arrays import model_of
-from diptych.tasks import feature_distance, load_task
+from diptych.nn.losses import feature_distance
+from diptych.tasks import load_task
 from diptych.tasks.latent_search import Search
 
 WEIGHTS = Path("src/diptych/weights")

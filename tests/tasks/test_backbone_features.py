@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from diptych.errors import ModelError, RecipeError
-from diptych.tasks import feature_distance, load_task
+from diptych.nn.losses import feature_distance
+from diptych.tasks import load_task
 
 RECIPES = Path(__file__).parents[2] / "recipes" / "machines"
 

@@ -14,7 +14,8 @@ from diptych.cli.main import app
 from diptych.codec.codec import Codec, load
 from diptych.errors import DiptychError
 from diptych.io.images import read_picture
-from diptych.tasks import Machine, feature_distance, latent_search
+from diptych.nn.losses import feature_distance
+from diptych.tasks import Machine, latent_search
 from diptych.tasks.latent_search import Search, shipped_machine
 from diptych.tasks.mask_rcnn import MaskRCNNSettings, MaskRCNNTask
 from samples import picture

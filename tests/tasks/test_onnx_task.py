@@ -14,7 +14,8 @@ from diptych.data.coco import CocoDataset
 from diptych.errors import DiptychError, ModelError, RecipeError
 from diptych.evaluation.average_precision import AveragePrecision, Precision
 from diptych.evaluation.task_accuracy import Eye
-from diptych.tasks import Task, feature_distance, load_task
+from diptych.nn.losses import feature_distance
+from diptych.tasks import Task, load_task
 from diptych.tasks.agreement import agreement
 from diptych.tasks.descriptions import NanodetDecoder
 from diptych.tasks.onnx_graph import at_size

@@ -13,7 +13,8 @@ from torchvision.models import get_model
 
 from diptych.data.coco import CocoDataset
 from diptych.errors import DiptychError, ModelError
-from diptych.tasks import feature_distance, load_task
+from diptych.nn.losses import feature_distance
+from diptych.tasks import load_task
 
 from .test_mask_rcnn import pictures, targets
 

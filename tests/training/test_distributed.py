@@ -9,9 +9,8 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
-from diptych.training import run
+from diptych.training import build, run
 from diptych.training.loop import batches
-from diptych.training.stages import build
 
 from .test_human import human_recipe
 from .test_loop import pixel_recipe
@@ -24,7 +23,7 @@ import sys
 from pathlib import Path
 from diptych.training import run
 from diptych.training.loop import batches
-from diptych.training.stages import build
+from diptych.training import build
 for recipe in sys.argv[1:]:
     run(Path(recipe).stem, Path(recipe))
 """

@@ -15,11 +15,10 @@ import torch
 from safetensors.torch import load_file
 
 from diptych.errors import DiptychError, ModelError, RecipeError
-from diptych.training import run
+from diptych.training import build, run
 from diptych.training.capture import copy_into, on_device, set_rate
 from diptych.training.optim import KernelMuon, muon_and_adamw
 from diptych.training.stage import LoopSettings
-from diptych.training.stages import build
 from diptych.training.trainer import fastest_precision
 
 

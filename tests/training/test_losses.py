@@ -11,7 +11,7 @@ from torch.nn.functional import conv2d, pad
 
 from diptych.checkerboard.score import grid_score
 from diptych.evaluation.metrics import psnr
-from diptych.nn.tradeoff import squared_error
+from diptych.nn.losses import squared_error
 from diptych.training.losses import grid_excess
 from diptych.training.ssimulacra import Ssimulacra
 from samples import picture

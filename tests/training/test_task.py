@@ -9,8 +9,7 @@ from safetensors.torch import load_file
 
 from diptych.errors import ModelError, RecipeError
 from diptych.tasks import load_task
-from diptych.training import run
-from diptych.training.stages import build
+from diptych.training import build, run
 from diptych.training.trainer import Trainer
 
 

@@ -10,7 +10,7 @@ predicts without: see :mod:`diptych.tasks.detector`.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -40,7 +40,7 @@ class Machine(Protocol):
     def features(self, images: Tensor) -> dict[str, Tensor]:
         """What the network sees before it decides, per level, for ``images`` (float (B, 3, H, W) in [0, 1]).
 
-        Tensors of any shape whose first axis is B, differentiable; see :func:`feature_distance`.
+        Tensors of any shape whose first axis is B, differentiable; see :func:`diptych.nn.losses.feature_distance`.
         """
         ...
 
@@ -71,22 +71,6 @@ class Task(Machine, Protocol):
         """What the network finds in each picture (float (3, H, W) in [0, 1]): boxes, labels, scores, and masks if
         it segments; see :mod:`diptych.tasks.agreement`."""
         ...
-
-
-def feature_distance(wanted: Mapping[str, Tensor], seen: Mapping[str, Tensor]) -> Tensor:
-    """How far the features of decoded pictures are from those of the originals.
-
-    Args:
-        wanted: what :meth:`Machine.features` gave for the originals.
-        seen: the same for the decoded pictures.
-
-    Returns:
-        float (B,): the squared distance relative to the original's squared norm, averaged over the levels; 0 where
-        nothing was lost, 1 where everything was.
-    """
-    import torch
-
-    return torch.stack([_relative(wanted[level], seen[level]) for level in wanted]).mean(0)
 
 
 def load_task(path: str | Path) -> Any:
@@ -140,8 +124,3 @@ def _load_own(path: Path) -> Any:
         return kind.restore(settings, weights)
     except ModelError as error:
         raise ModelError(f"The task network {path} cannot be used: {error}") from error
-
-
-def _relative(wanted: Tensor, seen: Tensor) -> Tensor:
-    lost = (wanted - seen).square().flatten(1).sum(1)
-    return lost / wanted.square().flatten(1).sum(1).clamp(min=1e-12)

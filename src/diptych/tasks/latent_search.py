@@ -29,8 +29,8 @@ from diptych.codec.tiling import Area
 from diptych.errors import DiptychError
 from diptych.nn.arrays import model_of
 from diptych.nn.hyperprior import scale_of, split
+from diptych.nn.losses import distortion_weight, feature_distance, squared_error
 from diptych.nn.model import gaussian_bits, straight_round
-from diptych.nn.tradeoff import distortion_weight, squared_error
 from diptych.nn.transforms import channels_last
 
 if TYPE_CHECKING:
@@ -139,8 +139,6 @@ class Search:
 
     def _distance(self, x: Tensor, x_hat: Tensor, random: np.random.Generator) -> Tensor:
         """Feature distance ``(1,)`` in a random view."""
-        from diptych.tasks import feature_distance
-
         size = random.uniform(*SIZES)
         top, left = (int(random.integers(min(MACHINE_STRIDE, side // 2))) for side in x.shape[2:])
         views = [_resized(picture[:, :, top:, left:], size) for picture in (x, x_hat)]

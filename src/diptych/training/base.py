@@ -21,9 +21,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from diptych.codec.weights import load_codec
-from diptych.data.split import Split
+from diptych.data.sampling import Split
+from diptych.nn.losses import distortion_weight, squared_error
 from diptych.nn.model import CodecModel
-from diptych.nn.tradeoff import distortion_weight, squared_error
 from diptych.nn.transforms import Synthesis
 from diptych.training.export import load_model, load_view, save_model, save_view
 from diptych.training.losses import HumanDistance, HumanError, balance, draw_qualities

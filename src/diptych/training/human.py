@@ -23,10 +23,10 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from diptych.codec.weights import FrozenCodec, load_codec
-from diptych.data.split import Split
+from diptych.data.sampling import Split
 from diptych.errors import RecipeError
 from diptych.nn.discriminator import PatchDiscriminator
-from diptych.nn.tradeoff import distortion_weight, squared_error
+from diptych.nn.losses import distortion_weight, squared_error
 from diptych.training.export import load_view, save_view, trainable
 from diptych.training.losses import HumanDistance, HumanError, balance, draw_qualities
 from diptych.training.optim import muon_and_adamw

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from diptych.codec.architecture import Widths
 from diptych.nn.context import SCANS
+from diptych.nn.losses import distortion_weight, squared_error
 from diptych.nn.model import CodecModel
-from diptych.nn.tradeoff import distortion_weight, squared_error
 from diptych.training.losses import balance, draw_qualities
 from diptych.training.photos import Crops, Sources, TrainingPhotos
 from diptych.training.stage import LoopSettings, Stage

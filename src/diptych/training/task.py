@@ -11,11 +11,9 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from diptych.data.augment import Augmentation, training_example
+from diptych.data.augment import Augmentation, Example, mosaic, paste, training_example
 from diptych.data.coco import CocoDataset, repeated
-from diptych.data.mixing import Example, mosaic, paste
-from diptych.data.sampling import sample_order
-from diptych.data.split import Split
+from diptych.data.sampling import Split, sample_order
 from diptych.errors import RecipeError
 from diptych.tasks import load_task
 from diptych.tasks.detector_task import OwnTask
