@@ -24,7 +24,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from diptych.tasks.score import Found, kept
 from PIL import Image
 from rich.console import Console
 from rich.progress import track
@@ -37,11 +36,13 @@ from diptych.evaluation.anchors import ANCHORS
 from diptych.evaluation.statistics import interval, resamples
 from diptych.io.files import write_bytes
 from diptych.tasks import load_task
+from diptych.tasks.agreement import Found, kept
+from diptych.tasks.detector import shipped_detector
 from diptych.tasks.view_hint import predicted
 
-NETWORKS = {
-    "own": Path("src/diptych/weights/task.safetensors"),
-    "fastestdet": Path("recipes/machines/fastestdet.yaml"),
+NETWORKS: dict[str, Callable[[], Any]] = {
+    "own": shipped_detector,
+    "fastestdet": lambda: load_task("recipes/machines/fastestdet.yaml"),
 }
 SETS = (("own",), ("fastestdet",), ("own", "fastestdet"))
 SHARES = (0.9, 0.95, 0.99)
@@ -112,7 +113,7 @@ class Trial:
         return Coding(data, agreement, {name: seconds for name, (_, seconds) in seen.items()}, coding)
 
     def _seen(self, name: str, picture: Image.Image) -> Found:
-        return dict(predicted(self._networks[name], picture))
+        return predicted(self._networks[name], picture)
 
 
 def timed(work: Callable[..., Any], *arguments: Any) -> tuple[Any, float]:
@@ -175,7 +176,7 @@ def main() -> None:
         "diptych": (codec.encode, codec.decode),
         "avif": (lambda photo, quality: avif.encode(photo, int(quality)), avif.decode),
     }
-    networks = {name: load_task(path) for name, path in NETWORKS.items()}
+    networks = {name: load() for name, load in NETWORKS.items()}
     folder = Photos(arguments.folder)
     places = np.linspace(0, len(folder) - 1, arguments.photos).round().astype(int)
     found = [pixels for place in places if (pixels := folder.pixels(int(place))) is not None]
