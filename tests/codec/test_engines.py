@@ -1,5 +1,6 @@
 """Every engine computes what was trained, on windows of any size."""
 
+import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -166,3 +167,28 @@ print([name for name in ("torch", "onnx", "onnxruntime", "scipy") if name in sys
 """
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert ended.stdout == "[]\n", ended.stderr
+
+
+FORKED = """
+import os, signal
+import diptych
+from PIL import Image
+
+photo = Image.effect_noise((90, 61), 40).convert("RGB")
+for _ in range(4):
+    codec = diptych.load()
+    data = codec.encode(photo, 20)
+    codec.decode_views(data, ["machine", 0.5, "human"])
+if not (child := os.fork()):
+    signal.alarm(30)
+    diptych.load().decode(data, 0.25)
+    codec.decode(data, "human")
+    os._exit(0)
+raise SystemExit(os.waitpid(child, 0)[1])
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+def test_a_forked_process_decodes() -> None:
+    ended = subprocess.run([sys.executable, "-c", FORKED], capture_output=True, text=True, timeout=200)
+    assert ended.returncode == 0, ended.stderr

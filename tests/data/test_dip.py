@@ -54,8 +54,8 @@ def test_workers_decode(folder: Path, codec: Codec, codec_file: Path, start: str
     loader = DataLoader(dataset, batch_size=3, num_workers=workers, collate_fn=list, multiprocessing_context=start)
     found = [item for batch in loader for item in batch]
     assert [name for _, name in found] == [path.name for path in dataset.files]
-    for (image, _), path in zip(found, dataset.files, strict=True):
-        assert torch.equal(image, expected(codec, path, "machine"))
+    for (image, _), path in zip(found, dataset.files, strict=True):  # a fork may get another engine
+        assert torch.allclose(image, expected(codec, path, "machine"), atol=2.1 / 255)
 
 
 def _name(path: Path) -> str:
