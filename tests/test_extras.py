@@ -64,6 +64,7 @@ def without(missing: set[str], *commands: list[str], folder: Path) -> tuple[list
     return json.loads(ended.stdout.splitlines()[-1]), ended.stderr
 
 
+@pytest.mark.slow
 def test_everyday_work_needs_no_extra(tmp_path: Path, codec_file: Path) -> None:
     picture(40, 30).save(tmp_path / "photo.png")
     picture(320, 320).save(tmp_path / "large.png")
@@ -85,6 +86,7 @@ def test_everyday_work_needs_no_extra(tmp_path: Path, codec_file: Path) -> None:
     assert Image.open(tmp_path / "decoded.webp").size == (40, 30)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("extra", "command", "beginning"),
     [
@@ -108,6 +110,7 @@ def test_the_missing_extra_is_named(tmp_path: Path, extra: str, command: list[st
     assert line.endswith(f": pip install 'diptych[{extra}]'")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("part", "extra"), [("training", "train"), ("evaluation", "eval"), ("serve", "serve")])
 def test_a_part_imports_from_its_own_extra(part: str, extra: str) -> None:
     foreign = set().union(*map(modules, EXTRAS)) - modules(extra)

@@ -64,6 +64,7 @@ def test_hyper_latents_are_those_of_the_trained_model(codec_file) -> None:
         assert close(transforms.hyper_analysis(y.numpy()), model.h_a(padded)[0].numpy(), 1e-5)
 
 
+@pytest.mark.slow
 @torch.inference_mode()
 @pytest.mark.parametrize("position", [0.0, 0.3, 1.0])
 def test_pictures_are_those_of_the_trained_model(codec: Codec, name: str, position: float) -> None:
@@ -83,6 +84,7 @@ def test_pictures_are_those_of_the_trained_model(codec: Codec, name: str, positi
         assert np.abs(found - (255 * x_hat).clamp(0, 255).numpy()).max() <= levels
 
 
+@pytest.mark.slow
 def test_engines_agree_on_a_photo(name: str) -> None:
     shipped = load()
     codec = Codec(shipped.frozen, shipped.transforms.human, ENGINES[name])
@@ -95,6 +97,7 @@ def test_engines_agree_on_a_photo(name: str) -> None:
     assert len(codec.encode(cat, 60)) == pytest.approx(len(data), rel=0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ["openvino", "torch"])
 def test_many_pictures_are_coded_as_each_is(codec: Codec, engine: str) -> None:
     codec = Codec(codec.frozen, codec.transforms.human, ENGINES[engine])
@@ -122,6 +125,7 @@ def test_threads_may_share_a_codec(codec: Codec) -> None:
     assert all(np.array_equal(a, b) for a, b in zip(found, expected * 3, strict=True))
 
 
+@pytest.mark.slow
 def test_signals_arrive_when_codecs_came_and_went() -> None:
     program = """
 import gc, os, signal, numpy, diptych
@@ -188,6 +192,7 @@ raise SystemExit(os.waitpid(child, 0)[1])
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
 def test_a_forked_process_decodes() -> None:
     ended = subprocess.run([sys.executable, "-c", FORKED], capture_output=True, text=True, timeout=200)

@@ -105,6 +105,7 @@ def chunks_of(codec: Codec, z: list[int], y: list[int]) -> tuple[Header, list[tu
 symbols = st.one_of(st.integers(-3, 3), st.integers(1 - SYMBOL_LIMIT, SYMBOL_LIMIT - 1))
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=40)
 @given(z=st.lists(symbols, min_size=8, max_size=8), y=st.lists(symbols, min_size=24, max_size=24))
 def test_any_symbols(codec: Codec, arrays: reference.Arrays, z: list[int], y: list[int]) -> None:

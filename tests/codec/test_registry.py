@@ -161,6 +161,7 @@ def test_the_codec_of_a_file_can_be_asked_for(
         default.decode(data, "human")
 
 
+@pytest.mark.slow
 def test_many_files_of_two_codecs(folder: Path, default: Codec, foreign: Codec, tmp_path: Path) -> None:
     put(folder, FOREIGN)
     (tmp_path / "in").mkdir()

@@ -58,6 +58,7 @@ def test_a_newer_view_for_an_old_file(dip: Path, newer: Path, codec_file: Path, 
     assert dip.read_bytes() == before
 
 
+@pytest.mark.slow
 def test_a_newer_view_in_worker_processes(dip: Path, newer: Path, codec_file: Path, tmp_path: Path) -> None:
     dip.with_name("other.dip").write_bytes(dip.read_bytes())
     arguments = ["--view", newer, "--model", codec_file, "--jobs", 2, "--map", tmp_path / "maps"]
@@ -165,6 +166,7 @@ def test_a_hint_takes_a_human_view(tmp_path: Path, codec: Codec, monkeypatch: py
     assert not (tmp_path / "a.dip").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("hint", "shown"), [(0.0, "0"), (0.5, "0.5"), (5 / 6, "0.83"), (1.0, "1")])
 def test_the_view_that_a_file_hints_at(dip: Path, codec_file: Path, codec: Codec, hint: float, shown: str) -> None:
     with_hint(dip, hint)

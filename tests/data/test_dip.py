@@ -48,6 +48,7 @@ def test_view_file(folder: Path, codec: Codec, codec_file: Path) -> None:
     assert torch.equal(image, expected(codec, folder / "dogs/0.dip", "human"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("start", "workers"), [("fork", 2), ("spawn", 1)])
 def test_workers_decode(folder: Path, codec: Codec, codec_file: Path, start: str, workers: int) -> None:
     dataset = DipDataset(folder, model=codec_file, target=_name)

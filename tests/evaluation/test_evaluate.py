@@ -241,6 +241,7 @@ def test_rates_needed_for_accuracy(found: Path) -> None:
         assert entry["value"] is None or min(rates) <= entry["value"] <= max(rates)
 
 
+@pytest.mark.slow
 def test_what_is_never_reached_is_said(photos: Path, tmp_path: Path) -> None:
     path = recipe(tmp_path, photos=photos, labels=photos / "labels.json", qualities=[1], anchors={"vvc": [63, 60]})
     content = results.read(run(path, codec=JpegCodec(), task=Sharp()))
@@ -299,6 +300,7 @@ def test_curves_hold_every_view_and_anchor_of_the_results(found: Path) -> None:
             assert one["matched"] or value is None or low <= value <= high
 
 
+@pytest.mark.slow
 def test_same_numbers_again(photos: Path, tmp_path: Path) -> None:
     path = recipe(tmp_path, photos=photos, anchors={"jpeg": [10, 30]}, limit=2)
     runs = [results.read(run(path, [f"out={tmp_path}/{k}.json"], JpegCodec())) for k in range(2)]
@@ -306,6 +308,7 @@ def test_same_numbers_again(photos: Path, tmp_path: Path) -> None:
         assert runs[0][name] == runs[1][name]
 
 
+@pytest.mark.slow
 def test_several_processes_give_the_same(
     photos: Path, codec_file: Path, machine_file: Path, tmp_path: Path
 ) -> None:
@@ -389,6 +392,7 @@ def test_a_task_needs_labels(photos: Path, tmp_path: Path) -> None:
         run(recipe(tmp_path, photos=photos), codec=JpegCodec(), task=BrightSpots())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("labelled", [True, False])
 def test_only_the_photos_that_are_named(photos: Path, tmp_path: Path, labelled: bool) -> None:
     more = {"labels": photos / "labels.json"} if labelled else {}

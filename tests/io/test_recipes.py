@@ -113,6 +113,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SETS)
 def test_the_papers_setting_starts(tmp_path: Path, checkpoint: Path, codec_file: Path, name: str) -> None:
     {"coco": coco, "openimages": of_openimages, "cityscapes": of_cityscapes}[name](tmp_path)

@@ -78,6 +78,7 @@ def test_shipped_photo_without_a_machine(tmp_path: Path, codec: Codec) -> None:
     assert "Detections" not in result.files[-1].read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_report_needs_nothing_beside_it(tmp_path: Path, codec: Codec) -> None:
     html = demo(tmp_path, codec, task=Watcher()).files[-1].read_text(encoding="utf-8")
     sources = Sources(html).found
@@ -89,6 +90,7 @@ def test_report_needs_nothing_beside_it(tmp_path: Path, codec: Codec) -> None:
     assert "prefers-color-scheme: dark" in html
 
 
+@pytest.mark.slow
 def test_detections_are_drawn_on_both_views(tmp_path: Path, codec: Codec) -> None:
     result = demo(tmp_path, codec, task=Watcher())
     drawn = [path for path in result.files if path.stem.endswith("-detections")]
@@ -97,6 +99,7 @@ def test_detections_are_drawn_on_both_views(tmp_path: Path, codec: Codec) -> Non
     assert Image.open(drawn[0]).size == (902, 600)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(1, 1), (3, 200), (97, 31), (1700, 40)])
 def test_photos_of_any_size(tmp_path: Path, codec: Codec, size: tuple[int, int]) -> None:
     picture(*size).save(tmp_path / "p.png")
@@ -119,6 +122,7 @@ def test_notes_of_the_photo_are_passed_on(tmp_path: Path, codec: Codec) -> None:
     assert notes == ["its transparent parts are shown on white"]
 
 
+@pytest.mark.slow
 def test_existing_files_are_kept_unless_told(tmp_path: Path, codec: Codec) -> None:
     (tmp_path / "report.html").write_text("mine")
     with pytest.raises(DiptychError, match="--overwrite"):
@@ -149,6 +153,7 @@ def test_codec_without_a_human_view_leaves_nothing(tmp_path: Path, codec: Codec)
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_command_says_where_everything_is(tmp_path: Path, codec_file: Path) -> None:
     picture(60, 40).save(tmp_path / "p.png")
     arguments = ["demo", tmp_path / "p.png", "-o", tmp_path / "out", "-q", 10, "--model", codec_file]

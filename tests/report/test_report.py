@@ -52,6 +52,7 @@ def make(source: Path, folder: Path, codec: Codec, photo: Path | None = None, ta
     return run([source], [photo] if photo else [], folder / "report.html", codec, task, 60)
 
 
+@pytest.mark.slow
 def test_all_on_one_page_that_needs_nothing(results_file: Path, tmp_path: Path, codec: Codec, spotter: Any) -> None:
     photo = tmp_path / "<b>odd & name.png"
     picture(203, 171).save(photo)
@@ -80,6 +81,7 @@ def test_all_on_one_page_that_needs_nothing(results_file: Path, tmp_path: Path, 
     assert "no model card" not in page.text
 
 
+@pytest.mark.slow
 def test_curves_of_every_codec_in_the_colours_of_the_page(results_file: Path, tmp_path: Path, codec: Codec) -> None:
     html = make(results_file, tmp_path, codec).path.read_text(encoding="utf-8")
     drawings = re.findall(r'<figure class="chart".*?</figure>', html, re.DOTALL)
@@ -98,6 +100,7 @@ def test_curves_of_every_codec_in_the_colours_of_the_page(results_file: Path, tm
     assert len(names) == len(set(names))
 
 
+@pytest.mark.slow
 def test_without_matplotlib_the_tables_stay(
     results_file: Path, tmp_path: Path, codec: Codec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -178,6 +181,7 @@ def test_numbers_that_are_not_defined(results_file: Path, tmp_path: Path) -> Non
     assert "not reached (in 75% of resamples)" in needed.rows[0]
 
 
+@pytest.mark.slow
 def test_what_many_machines_see(results_file: Path, tmp_path: Path, codec: Codec) -> None:
     content = json.loads(results_file.read_text())
     half = {"value": 0.5, "low": 0.25, "high": 0.75}
@@ -197,6 +201,7 @@ def test_what_many_machines_see(results_file: Path, tmp_path: Path, codec: Codec
     assert "+0.500 (+0.250 .. +0.750)" in text
 
 
+@pytest.mark.slow
 def test_the_shipped_photo_without_a_machine(results_file: Path, tmp_path: Path, codec: Codec) -> None:
     made = make(results_file, tmp_path, codec)
     assert made.notes == [NO_MACHINE]
@@ -216,6 +221,7 @@ def test_photos_too_small_for_the_grid_meter(tmp_path: Path, codec: Codec, size:
     assert [shot.name for shot in shown.shots] == ["Original", "Machine view", "Human view", "JPEG", "AVIF"]
 
 
+@pytest.mark.slow
 def test_what_is_shown_is_what_the_files_hold(tmp_path: Path, codec: Codec, spotter: Any) -> None:
     path = tmp_path / "photo.png"
     picture(200, 180).save(path)
@@ -299,6 +305,7 @@ def command(*arguments: object) -> Result:
     return CliRunner().invoke(app, ["report", *map(str, arguments)])
 
 
+@pytest.mark.slow
 def test_command(results_file: Path, tmp_path: Path, codec_file: Path) -> None:
     photo, other, page = tmp_path / "photo.png", tmp_path / "other.json", tmp_path / "page.html"
     picture(40, 50).save(photo)

@@ -17,7 +17,7 @@ from samples import picture
 pytest.importorskip("fastapi")
 playwright = pytest.importorskip("playwright.sync_api")
 CHROMIUM = shutil.which("chromium")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium")]
 
 PATIENCE = 60_000
 IDLE = "body:not(.busy)"

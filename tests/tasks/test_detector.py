@@ -61,6 +61,7 @@ def trained() -> MaskRCNNTask:
     return task
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ENGINES)
 def test_the_cat_at_any_size(trained: MaskRCNNTask, engine: str) -> None:
     detector, cat = Detector.load(SHIPPED, ENGINES[engine]), Image.open(CAT)
@@ -71,6 +72,7 @@ def test_the_cat_at_any_size(trained: MaskRCNNTask, engine: str) -> None:
         assert_same(ours, theirs)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not PHOTOS.is_dir(), reason="there are no photos")
 @pytest.mark.parametrize("name", NAMES)
 def test_photos(trained: MaskRCNNTask, name: str) -> None:
@@ -82,6 +84,7 @@ def test_photos(trained: MaskRCNNTask, name: str) -> None:
             assert len(ours["labels"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(1, 1), (3, 200), (97, 31), (64, 64), (4, 256), (5, 321), (1000, 2)])
 def test_a_network_of_another_shape(tmp_path: Path, machine: MaskRCNNTask, size: tuple[int, int]) -> None:
     with torch.no_grad():  # scores far apart, so that the last digit decides nothing

@@ -110,6 +110,7 @@ def test_files_keep_the_machine(tmp_path: Path, data: CocoDataset, own: OwnTask)
         assert all(torch.equal(one[name], other[name]) for name in one)
 
 
+@pytest.mark.slow
 def test_other_files_are_refused(tmp_path: Path, own: OwnTask) -> None:
     good, bad = tmp_path / "good.safetensors", tmp_path / "bad.safetensors"
     own.save(good)

@@ -42,6 +42,7 @@ def measured(codec: Codec, machine: Machine, image: Image.Image, data: bytes) ->
     return {"bytes": len(data), "mse": float((x - x_hat).square().mean()), "features": float(distance)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("weight", "lower"), [(0, "bytes"), (1e4, "mse")])
 @pytest.mark.parametrize(("size", "quality"), [((200, 152), 30), ((160, 208), 60)])
 def test_what_weighs_most_gets_lower(
@@ -55,6 +56,7 @@ def test_what_weighs_most_gets_lower(
     assert measured(codec, machine, image, found)[lower] < measured(codec, machine, image, plain)[lower]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not all(map(Path.is_file, SHIPPED)), reason="the weights are not shipped")
 def test_the_shipped_machine_is_served_better() -> None:
     codec, machine = load(SHIPPED[0]), shipped_machine()
@@ -65,6 +67,7 @@ def test_the_shipped_machine_is_served_better() -> None:
     assert after["bytes"] < 1.05 * before["bytes"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(1, 1), (17, 3), (40, 1), (600, 24)])
 def test_any_size_is_searched(codec: Codec, machine: MaskRCNNTask, size: tuple[int, int]) -> None:
     refine = Search(codec, machine, 2)
@@ -73,6 +76,7 @@ def test_any_size_is_searched(codec: Codec, machine: MaskRCNNTask, size: tuple[i
     assert codec.encode(picture(*size), 50, refine=refine) == data
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tile", [None, 64])
 def test_windows_and_tiles(
     codec: Codec, machine: MaskRCNNTask, monkeypatch: pytest.MonkeyPatch, tile: int | None
@@ -108,6 +112,7 @@ def run(*arguments: object) -> Result:
     return CliRunner().invoke(app, ["encode", *(str(argument) for argument in arguments)])
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not SHIPPED[1].is_file(), reason="the machine is not shipped")
 def test_from_the_command_line(tmp_path: Path, codec_file: Path, codec: Codec) -> None:
     folder = tmp_path / "in"

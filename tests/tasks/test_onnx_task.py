@@ -221,6 +221,7 @@ def score_on(photos: CocoDataset, machine: Task) -> Precision:
     return AveragePrecision([eye.look(name, [photos.photo(k)])[0] for k, name in enumerate(photos.ids)]).over()
 
 
+@pytest.mark.slow
 def test_fastestdet_sees_as_well_as_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     """On 100 photos; on all 400 it has an AP50 of 0.555 (0.544 with boxes that may leave the picture)."""
     if not (SHARED / "networks" / "fastestdet.onnx").is_file():
@@ -264,6 +265,7 @@ def test_boxes_of_nanodet_stay_in_the_picture() -> None:
     assert found["boxes"].tolist() == [[0, 0, 90, 60]]
 
 
+@pytest.mark.slow
 def test_nanodet_sees_as_well_as_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     """On 40 photos; on all 400 it has an AP50 of 0.715."""
     if not (SHARED / "networks" / "nanodet_m_416.onnx").is_file():
@@ -282,6 +284,7 @@ def written(lines: list[tuple[int, int, str]]) -> Image.Image:
     return page
 
 
+@pytest.mark.slow
 def test_text_detector_of_rapidocr() -> None:
     pytest.importorskip("rapidocr")
     machine = load_task(REPOSITORY / "recipes" / "machines" / "rapidocr.yaml")
@@ -304,6 +307,7 @@ def test_text_detector_of_rapidocr() -> None:
     assert gradient.abs().max() > 0
 
 
+@pytest.mark.slow
 def test_a_graph_for_one_size_computes_the_same_without_looking_at_shapes() -> None:
     pytest.importorskip("rapidocr")
     task = load_task(Path(__file__).parents[2] / "recipes/machines/rapidocr.yaml")

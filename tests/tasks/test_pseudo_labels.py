@@ -106,6 +106,7 @@ def filled(box: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     return mask
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_turned_photos_are_seen_upright_and_labelled_as_stored(
     tmp_path: Path, upright_cat: CocoDataset, orientation: int
@@ -123,6 +124,7 @@ def test_turned_photos_are_seen_upright_and_labelled_as_stored(
     assert np.array_equal(mask, np.asarray(wanted[1]))
 
 
+@pytest.mark.slow
 def test_large_photos_are_seen_smaller_and_labelled_at_their_size(tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     with Image.open(CAT) as image:
@@ -136,6 +138,7 @@ def test_large_photos_are_seen_smaller_and_labelled_at_their_size(tmp_path: Path
     assert overlap(large, enlarged) > 0.9
 
 
+@pytest.mark.slow
 def test_the_command_and_its_output(folder: Path, tmp_path: Path) -> None:
     output = tmp_path / "new" / "labels.json"
     arguments = ["label", str(folder), "--task", str(MACHINE), "-o", str(output)]
@@ -153,6 +156,7 @@ def test_the_command_and_its_output(folder: Path, tmp_path: Path) -> None:
     assert output.read_bytes() == first
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on_where_it_was(folder: Path, tmp_path: Path) -> None:
     (folder / "broken.png").unlink()
     for number in range(5):
@@ -176,6 +180,7 @@ def test_an_interrupted_run_goes_on_where_it_was(folder: Path, tmp_path: Path) -
     assert not notes.exists()
 
 
+@pytest.mark.slow
 def test_notes_of_another_run_are_not_used(folder: Path, tmp_path: Path) -> None:
     label(folder, MACHINE, tmp_path / "whole.json", 0.3)
     for notes in (b"", b"not JSON\n", b'{"task": "other"}\n["cat.png", [1, 1], []]\n', b"5\n5\n"):
@@ -199,6 +204,7 @@ def test_folders_and_machines_that_cannot_be_used(folder: Path, tmp_path: Path, 
     assert {path.name for path in tmp_path.iterdir()} == {"photos", "empty", "features.yaml"}
 
 
+@pytest.mark.slow
 def test_a_machine_trains_on_these_labels(folder: Path, tmp_path: Path) -> None:
     label(folder, MACHINE, tmp_path / "labels.json")
     recipe = tmp_path / "task.yaml"
@@ -209,6 +215,7 @@ def test_a_machine_trains_on_these_labels(folder: Path, tmp_path: Path) -> None:
     assert load_task(run("task", recipe)).classes == load_task(MACHINE).classes
 
 
+@pytest.mark.slow
 def test_a_codec_trains_on_these_labels(folder: Path, tmp_path: Path, codec_file: Path) -> None:
     label(folder, MACHINE, tmp_path / "labels.json")
     recipe = tmp_path / "base.yaml"

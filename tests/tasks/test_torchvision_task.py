@@ -46,6 +46,7 @@ def described(folder: Path, name: str, checkpoint: str, **settings: Any) -> Path
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_losses_features_and_detections(tmp_path: Path, data: CocoDataset, name: str) -> None:
     model = network(name)
@@ -84,6 +85,7 @@ def test_batch_norms_stay_as_they_were_trained(tmp_path: Path, data: CocoDataset
     assert all(torch.equal(before[name], value) for name, value in machine.state_dict().items())
 
 
+@pytest.mark.slow
 def test_nothing_is_found_in_threads(tmp_path: Path) -> None:
     name = "retinanet_resnet50_fpn_v2"
     torch.save(network(name).state_dict(), tmp_path / "own.pt")
@@ -97,6 +99,7 @@ def as_is(state: dict[str, Tensor]) -> Any:
     return state
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "wrap",
     [
@@ -122,6 +125,7 @@ class Surprise:
         return (print, ("code was run",))
 
 
+@pytest.mark.slow
 def test_wrong_checkpoints_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     state = network(QUICK).state_dict()
 

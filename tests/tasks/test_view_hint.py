@@ -61,6 +61,7 @@ def blend_of(codec: Codec, data: bytes, sees: Callable[[float], Found]) -> float
     return largest_safe_blend(codec, data, Machine(codec, data, sees), steps=8)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("below", "change_at", "above", "expected"),
     [
@@ -86,10 +87,12 @@ def test_what_counts_as_the_same(
     assert blend_of(codec, data, lambda blend: below if blend < change_at else above) == expected
 
 
+@pytest.mark.slow
 def test_an_unsafe_blend_below_a_safe_one_does_not_matter(codec: Codec, data: bytes) -> None:
     assert blend_of(codec, data, lambda blend: NONE if blend in (0.25, 0.875) else ONE) == 1
 
 
+@pytest.mark.slow
 def test_two_detections_may_not_share_a_partner(codec: Codec, data: bytes) -> None:
     apart: Found = ([BOX, CORNER], [1, 1], [0.9, 0.9])
     doubled: Found = ([BOX, BOX], [1, 1], [0.9, 0.9])
@@ -97,12 +100,14 @@ def test_two_detections_may_not_share_a_partner(codec: Codec, data: bytes) -> No
     assert blend_of(codec, data, lambda blend: doubled if blend == 0 else apart) == 0
 
 
+@pytest.mark.slow
 def test_positions_are_tried_from_the_top(codec: Codec, data: bytes) -> None:
     machine = Machine(codec, data, lambda blend: ONE if blend < 0.6 else NONE)
     assert largest_safe_blend(codec, data, machine, steps=4) == 0.5  # type: ignore[arg-type]
     assert machine.asked == [0, 1, 0.75, 0.5]
 
 
+@pytest.mark.slow
 def test_the_hint_changes_nothing_but_the_header(codec: Codec, data: bytes) -> None:
     machine = Machine(codec, data, lambda blend: ONE if blend < 0.7 else NONE)
     file = hinted(codec, data, machine)  # type: ignore[arg-type]
@@ -116,6 +121,7 @@ def test_the_hint_changes_nothing_but_the_header(codec: Codec, data: bytes) -> N
         assert codec.decode(file, view).tobytes() == codec.decode(data, view).tobytes()
 
 
+@pytest.mark.slow
 def test_errors(codec: Codec, data: bytes) -> None:
     machine = Machine(codec, data, lambda blend: NONE)
     with pytest.raises(DiptychError, match="0 steps"):
@@ -126,6 +132,7 @@ def test_errors(codec: Codec, data: bytes) -> None:
         largest_safe_blend(codec.with_view({}), data, machine)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     not all((WEIGHTS / name).is_file() for name in ("codec.human.safetensors", "task.safetensors")),
     reason="the weights are not shipped",

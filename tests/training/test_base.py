@@ -79,6 +79,7 @@ def stage(settings_of: BaseRecipe) -> BaseStage:
     return BaseStage(settings_of)
 
 
+@pytest.mark.slow
 @settings(max_examples=8, deadline=None)
 @given(share=st.floats(0, 1), after=st.floats(0.4, 1))
 def test_the_handover_is_linear_and_then_over(stage: BaseStage, share: float, after: float) -> None:
@@ -88,6 +89,7 @@ def test_the_handover_is_linear_and_then_over(stage: BaseStage, share: float, af
     assert loss_at(stage, after) == pytest.approx(last, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_only_fidelity_counts_at_the_start_and_only_the_rest_at_the_end(settings_of: BaseRecipe) -> None:
     def losses(progress: float, **weights: object) -> float:
         return loss_at(BaseStage(settings_of.model_copy(update=weights)), progress)
@@ -138,6 +140,7 @@ def test_losses_need_labels(settings_of: BaseRecipe) -> None:
         BaseStage(settings_of.model_copy(update={"photos": plain}))
 
 
+@pytest.mark.slow
 def test_two_decoders_are_exported_and_one_file_has_two_views(recipe: Path, tmp_path: Path) -> None:
     human = ["human={mse_weight: [0.2, 0.6], ssimulacra_weight: 2, grid_weight: 1}", f"loop.out={tmp_path / 'two'}"]
     path = run("base", recipe, human)
@@ -156,6 +159,7 @@ def beside(codec: Path) -> Path:
     return codec.with_suffix(".human.safetensors")
 
 
+@pytest.mark.slow
 def test_both_decoders_teach_the_encoder(settings_of: BaseRecipe) -> None:
     def gradient(**changed: object) -> torch.Tensor:
         stage = BaseStage(settings_of.model_copy(update={"feature_weight": 0.0, "task_weight": 0.0, **changed}))
@@ -170,6 +174,7 @@ def test_both_decoders_teach_the_encoder(settings_of: BaseRecipe) -> None:
     assert (alone - with_human).norm() > 0.05 * alone.norm()
 
 
+@pytest.mark.slow
 def test_a_run_with_two_decoders_resumes_to_the_bit(recipe: Path, tmp_path: Path) -> None:
     human = ["human={ssimulacra_weight: 1, grid_weight: 1}", "loop.steps=4", "loop.checkpoint_minutes=0"]
     whole = run("base", recipe, [*human, f"loop.out={tmp_path / 'whole'}"])

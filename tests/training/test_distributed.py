@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from safetensors.torch import load_file
 
@@ -48,6 +49,7 @@ def recipes_in(folder: Path, photos: Path, codec: Path, machine: Path) -> list[P
     return recipes
 
 
+@pytest.mark.slow
 def test_two_processes_equal_one(tmp_path: Path, photos: Path, codec_file: Path, machine_file: Path) -> None:
     """Without the adversary: its spectral norms are refined once per batch that a process sees."""
     together = recipes_in(tmp_path / "two", photos, codec_file, machine_file)
@@ -85,6 +87,7 @@ def shown(batches: list[Any]) -> list[tuple[bytes, list[float]]]:
     return [(batch.crops.x.numpy().tobytes(), batch.quality.tolist()) for batch in batches]
 
 
+@pytest.mark.slow
 def test_batches_that_cannot_be_shared_are_refused(photos: Path, tmp_path: Path) -> None:
     recipe = pixel_recipe(tmp_path, photos)
     command = [*TWO, "-m", "diptych", "train", "pixel", str(recipe), "loop.batches=3"]

@@ -25,6 +25,7 @@ def human_recipe(folder: Path, photos: Path, codec: Path) -> Path:
     return recipe
 
 
+@pytest.mark.slow
 def test_bitstreams_and_frozen_weights_stay_as_they_are(tmp_path: Path, photos: Path, codec_file: Path) -> None:
     original = codec_file.read_bytes()
     before = load_file(codec_file)
@@ -92,6 +93,7 @@ def test_balance_ignores_the_scale_of_the_adversary() -> None:
     assert float((gradient(1.0) - 3 * unit).norm() / unit.norm()) == pytest.approx(0.3, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_every_loss_at_once_and_the_checkpoint_that_validation_chose(
     tmp_path: Path, codec_file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -135,6 +137,7 @@ def labelled(photos: Path) -> str:
     return f"photos={{folder: {photos}, labels: {photos / 'labels.json'}}}"
 
 
+@pytest.mark.slow
 def test_the_losses_of_task_networks_count(
     tmp_path: Path, photos: Path, codec_file: Path, machine_file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -21,6 +21,7 @@ from samples import picture
 
 from .conftest import Bench
 
+pytestmark = pytest.mark.slow
 COLUMNS = {"ap50", "ap", "psnr", "ssim", "ms_ssim", "features", "sharpness", "detail", "grid_2", "grid_16"}
 
 
