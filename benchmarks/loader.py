@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ from torch.utils.data import DataLoader, Dataset
 import diptych
 from diptych.data.dip import DipDataset
 from diptych.io.images import read_picture
-from diptych.tasks import load_task
+from diptych.tasks import shipped_task
 
 
 class Photos(Dataset[Tensor]):
@@ -49,7 +48,7 @@ def main() -> None:
     parser.add_argument("--model", help="a codec file, by default the shipped one")
     arguments = parser.parse_args()
     files = sorted(arguments.photos.iterdir())[: arguments.limit]
-    task = load_task(Path(str(resources.files("diptych") / "weights" / "task.safetensors")))
+    task = shipped_task()
     with tempfile.TemporaryDirectory() as folder:
         codec = diptych.load(arguments.model)
         for path in files:

@@ -33,6 +33,7 @@ from torch.nn.functional import interpolate, pad
 from diptych.bitstream import Header
 from diptych.codec.architecture import HYPER_STRIDE
 from diptych.codec.codec import Codec, Refine
+from diptych.codec.defaults import CODEC, TASK
 from diptych.codec.weights import load_codec
 from diptych.data.coco import CocoDataset
 from diptych.data.photos import Photos
@@ -42,8 +43,7 @@ from diptych.nn.losses import feature_distance
 from diptych.tasks import load_task
 from diptych.tasks.latent_search import Search
 
-WEIGHTS = Path("src/diptych/weights")
-MACHINES = {"own": WEIGHTS / "task.safetensors", "fastestdet": Path("recipes/machines/fastestdet.yaml")}
+MACHINES = {"own": TASK, "fastestdet": Path("recipes/machines/fastestdet.yaml")}
 """The one that is searched for comes first."""
 CURVE = (3, 6, 10, 14, 19, 25, 31, 38, 44, 50, 57, 65)
 SIZES = (0.65, 0.8, 1.0)
@@ -88,7 +88,7 @@ class Meter:
             start = time.perf_counter()
             data = self.codec.encode(pixels, quality, refine=refine)
             row = {"seconds": time.perf_counter() - start, "bpp": 8 * len(data) / pixels[..., 0].size}
-            x, x_hat = picture_of(pixels), picture_of(np.asarray(self.codec.decode(data)))
+            x, x_hat = picture_of(pixels), picture_of(np.asarray(self.codec.decode(data, "machine")))
             row["mse"] = float((x - x_hat).square().mean()) * 255**2
             found = self._features(x_hat)
             for name in self.machines:
@@ -140,7 +140,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="JSON file of the figures")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    codec = Codec(load_codec(WEIGHTS / "codec.safetensors"))
+    codec = Codec(load_codec(CODEC))
     dataset, photos = None, []
     if arguments.labels:
         dataset = CocoDataset(arguments.folder, arguments.labels, limit=arguments.photos)

@@ -139,7 +139,7 @@ def with_hint(path: Path, hint: float | None) -> None:
 
 def test_a_hint_is_stored_when_asked_for(tmp_path: Path, codec_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     machine = Blind()
-    monkeypatch.setattr("diptych.tasks.view_hint.shipped_machine", lambda: machine)
+    monkeypatch.setattr("diptych.tasks.shipped_task", lambda: machine)
     for name in ("a", "b"):
         picture(50, 40).save(tmp_path / f"{name}.png")
     command = ["encode", tmp_path / "a.png", tmp_path / "b.png", "--verify", "--model", codec_file]
@@ -157,7 +157,7 @@ def test_a_hint_is_stored_when_asked_for(tmp_path: Path, codec_file: Path, monke
 
 
 def test_a_hint_takes_a_human_view(tmp_path: Path, codec: Codec, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("diptych.tasks.view_hint.shipped_machine", Blind)
+    monkeypatch.setattr("diptych.tasks.shipped_task", Blind)
     picture(50, 40).save(tmp_path / "a.png")
     save_model(lively_model(), tmp_path / "alone.safetensors", {})
     command = ["encode", tmp_path / "a.png", "--view-hint", "auto", "--model", tmp_path / "alone.safetensors"]

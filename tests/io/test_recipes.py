@@ -136,7 +136,7 @@ def test_the_papers_setting_starts(tmp_path: Path, checkpoint: Path, codec_file:
     }
     overrides = [f"{key}={value}" for key, value in settings.items()]
     codec = load(run("base", RECIPES / "paper" / f"base-{name}.yaml", overrides))
-    assert codec.decode(codec.encode(picture(70, 50))).size == (70, 50)
+    assert codec.decode(codec.encode(picture(70, 50)), "machine").size == (70, 50)
 
 
 def test_the_papers_machine_has_torchvisions_classes() -> None:

@@ -15,8 +15,9 @@ from typer.testing import CliRunner
 
 from diptych.cli.main import app
 from diptych.codec.codec import Codec
+from diptych.codec.defaults import CAT
 from diptych.errors import DiptychError, ModelError, PictureError
-from diptych.report.demo import NO_MACHINE, psnr, run
+from diptych.report.demo import NO_TASK, psnr, run
 from diptych.report.demo_page import detail
 from diptych.report.draw import Found, draw_detections, found_in
 from samples import picture
@@ -70,7 +71,7 @@ def test_shipped_photo_without_a_machine(tmp_path: Path, codec: Codec) -> None:
         "views.png",
         "report.html",
     ]
-    assert result.notes == [NO_MACHINE]
+    assert result.notes == [NO_TASK]
     assert {path.name for path in (tmp_path / "new" / "out").iterdir()} == {path.name for path in result.files}
     data = result.files[0].read_bytes()
     for path, view in zip(result.files[1:3], ("machine", "human"), strict=True):
@@ -206,8 +207,6 @@ def test_psnr() -> None:
 
 
 def test_shipped_photo_is_small_and_without_metadata() -> None:
-    from importlib import resources
-
-    data = (resources.files("diptych") / "assets" / "chelsea.jpg").read_bytes()
+    data = CAT.read_bytes()
     assert len(data) < 120_000
     assert not {"exif", "icc_profile", "comment"} & set(Image.open(BytesIO(data)).info)

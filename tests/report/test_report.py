@@ -17,7 +17,7 @@ from diptych.errors import DiptychError, ModelError, PictureError
 from diptych.evaluation.anchors import ANCHORS
 from diptych.evaluation.variants import CODEC
 from diptych.report import chart, tables
-from diptych.report.demo import NO_MACHINE
+from diptych.report.demo import NO_TASK
 from diptych.report.draw import Found, draw_detections
 from diptych.report.examples import example, layer_of
 from diptych.report.make import Made, run
@@ -193,7 +193,7 @@ def test_what_many_machines_see(results_file: Path, tmp_path: Path, codec: Codec
 
 def test_the_shipped_photo_without_a_machine(results_file: Path, tmp_path: Path, codec: Codec) -> None:
     made = make(results_file, tmp_path, codec)
-    assert made.notes == [NO_MACHINE]
+    assert made.notes == [NO_TASK]
     html = made.path.read_text(encoding="utf-8")
     assert "chelsea.jpg" in html
     assert "Detections:" not in html

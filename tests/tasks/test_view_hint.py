@@ -1,8 +1,6 @@
 """The largest blend that a machine does not notice."""
 
 from collections.abc import Callable, Sequence
-from importlib import resources
-from pathlib import Path
 
 import pytest
 import torch
@@ -11,13 +9,12 @@ from torch import Tensor
 import diptych
 from diptych.bitstream import unpack
 from diptych.codec.codec import Codec
+from diptych.codec.defaults import CAT
 from diptych.errors import BitstreamError, DiptychError, ModelError
 from diptych.io.images import read_picture
-from diptych.tasks import load_task
+from diptych.tasks import shipped_task
 from diptych.tasks.view_hint import hinted, largest_safe_blend
 from samples import picture
-
-WEIGHTS = Path(str(resources.files("diptych") / "weights"))
 
 Found = tuple[Sequence[Sequence[float]], Sequence[int], Sequence[float]]
 
@@ -126,12 +123,8 @@ def test_errors(codec: Codec, data: bytes) -> None:
         largest_safe_blend(codec.with_view({}), data, machine)  # type: ignore[arg-type]
 
 
-@pytest.mark.skipif(
-    not all((WEIGHTS / name).is_file() for name in ("codec.human.safetensors", "task.safetensors")),
-    reason="the weights are not shipped",
-)
 def test_the_shipped_machine_on_the_cat() -> None:
-    codec, task = diptych.load(), load_task(WEIGHTS / "task.safetensors")
-    cat = read_picture(str(resources.files("diptych") / "assets" / "chelsea.jpg")).image
+    codec, task = diptych.load(), shipped_task()
+    cat = read_picture(CAT).image
     blend = largest_safe_blend(codec, codec.encode(cat, 60), task, steps=2)
     assert blend in (0, 0.5, 1)

@@ -51,7 +51,7 @@ def test_a_trained_codec_codes(recipe: Path, codec_file: Path, machine_file: Pat
     path = run("base", recipe)
     codec = load(path)
     for size in ((70, 50), (64, 128)):
-        decoded = codec.decode(codec.encode(picture(*size), quality=30))
+        decoded = codec.decode(codec.encode(picture(*size), quality=30), "machine")
         assert decoded.size == size
     before, after = (load_model(p).state_dict() for p in (codec_file, path))
     assert before.keys() == after.keys()

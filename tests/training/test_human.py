@@ -31,7 +31,7 @@ def test_bitstreams_and_frozen_weights_stay_as_they_are(tmp_path: Path, photos: 
     plain = load(codec_file)
     pictures = [picture(130, 90, seed=s) for s in range(3)]
     files = [plain.encode(p, q) for p, q in zip(pictures, (5, 50, 95), strict=True)]
-    machine = [np.asarray(plain.decode(f)) for f in files]
+    machine = [np.asarray(plain.decode(f, "machine")) for f in files]
 
     view = run("human", human_recipe(tmp_path, photos, codec_file))
 

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 import diptych
 from diptych.cli.console import say, tell
 from diptych.cli.options import Model, Overwrite, Quality
-
-if TYPE_CHECKING:
-    pass
+from diptych.codec.defaults import QUALITY
 
 
 def demo(
@@ -23,7 +21,7 @@ def demo(
     output: Annotated[Path, typer.Option("-o", "--output", metavar="FOLDER", help="Where to write.")] = Path(
         "diptych-demo"
     ),
-    quality: Quality = 20,
+    quality: Quality = QUALITY,
     model: Model = None,
     overwrite: Overwrite = False,
 ) -> None:
@@ -34,9 +32,9 @@ def demo(
       diptych demo
       diptych demo photo.jpg -q 10 -o mine/
     """
-    from diptych.report.demo import run, shipped_machine
+    from diptych.report.demo import run, task_if_installed
 
-    result = run(photo, output, quality, diptych.load(model), shipped_machine(), overwrite)
+    result = run(photo, output, quality, diptych.load(model), task_if_installed(), overwrite)
     for note in result.notes:
         tell(f"note: {note}")
     for path in result.files:

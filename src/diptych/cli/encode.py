@@ -12,14 +12,10 @@ import typer
 from diptych.cli.batch import Outcome, size_of
 from diptych.cli.console import Batch, carry_out, tell
 from diptych.cli.options import Jobs, ManifestFile, Model, Output, Overwrite, Quality, Resume
+from diptych.codec.defaults import QUALITY
 from diptych.codec.views import AUTO
 from diptych.errors import extra
-from diptych.io.files import (
-    Job,
-    make_folder,
-    plan_jobs,
-    write_bytes,
-)
+from diptych.io.files import Job, make_folder, plan_jobs, write_bytes
 
 if TYPE_CHECKING:
     from diptych.codec.codec import Codec, Refine
@@ -37,7 +33,7 @@ def encode(
         typer.Argument(metavar="PHOTO", help="Photos, folders, globs; or - for stdin.", show_default=False),
     ],
     output: Output = None,
-    quality: Quality = 40,
+    quality: Quality = QUALITY,
     bpp: Annotated[
         float | None,
         typer.Option("--bpp", metavar="BITS", help="Bits per pixel to reach from below, instead of -q."),
@@ -150,13 +146,14 @@ class Encoding:
 
 
 def _hinted(codec: Codec, data: bytes) -> bytes:
-    from diptych.tasks.view_hint import hinted, shipped_machine
+    from diptych.tasks import shipped_task
+    from diptych.tasks.view_hint import hinted
 
-    return hinted(codec, data, shipped_machine())
+    return hinted(codec, data, shipped_task())
 
 
 def _search(codec: Codec, steps: int) -> Refine:
+    from diptych.tasks import shipped_task
     from diptych.tasks.latent_search import Search
-    from diptych.tasks.view_hint import shipped_machine
 
-    return Search(codec, shipped_machine(), steps)
+    return Search(codec, shipped_task(), steps)

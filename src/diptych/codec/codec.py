@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from diptych.bitstream import ONE_TILE_PIXELS, Container, Header, pack, padded_area, read_header, unpack
-from diptych.codec import registry, tiling
+from diptych.codec import defaults, registry, tiling
 from diptych.codec.engine import Engine, engine_for
 from diptych.codec.engine.complexity import complexity
 from diptych.codec.engine.transforms import Transforms
@@ -98,7 +98,7 @@ class Codec:
         return Codec(self.frozen, human, self.transforms.engine)
 
     def encode(
-        self, image: Picture, quality: float = 40, verify: bool = False, refine: Refine | None = None
+        self, image: Picture, quality: float = defaults.QUALITY, verify: bool = False, refine: Refine | None = None
     ) -> bytes:
         """Code a picture.
 
@@ -138,7 +138,7 @@ class Codec:
         return data
 
     def decode(
-        self, data: bytes, view: str | float = "machine", region: tuple[int, int, int, int] | None = None
+        self, data: bytes, view: str | float = defaults.VIEW, region: tuple[int, int, int, int] | None = None
     ) -> Image.Image:
         """Decode one view of a file.
 
@@ -166,7 +166,7 @@ class Codec:
         latents = codec.latents(data, region)
         return [Image.fromarray(codec._synthesize(latents, position)) for position in positions]
 
-    def synthesize(self, latents: Latents, view: str | float = "machine") -> Image.Image:
+    def synthesize(self, latents: Latents, view: str | float = defaults.VIEW) -> Image.Image:
         """One view of :meth:`latents`; several codecs of one model id can share these."""
         return Image.fromarray(self._with_id(latents.header.model_id)._synthesize(latents, dial(view)))
 
@@ -267,7 +267,7 @@ def load(model: str | Path | None = None, view: str | Path | None = None, device
         ModelError: if a file is missing, damaged, or does not belong to the other.
         DiptychError: if the device cannot be used.
     """
-    path = Path(model) if model else registry.DEFAULT
+    path = Path(model) if model else defaults.CODEC
     beside = registry.human_beside(path)
     human = Path(view) if view is not None else beside if beside.is_file() else None
     return _open(path, human, engine_for(device), alone=bool(model) or view is not None)

@@ -14,7 +14,6 @@ import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
-from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,14 +21,12 @@ from numpy.typing import NDArray
 from platformdirs import user_data_path
 from safetensors import SafetensorError, safe_open
 
+from diptych.codec import defaults
 from diptych.errors import ModelError
 from diptych.io.files import reason
 
 CODEC_FORMAT = "diptych-codec-1"
 VIEW_FORMAT = "diptych-view-1"
-PACKAGE = Path(str(resources.files("diptych") / "weights"))
-DEFAULT = PACKAGE / "codec.safetensors"
-"""The codec that encodes where none is named."""
 
 _DECIDES_LATENTS = ("context.", "gains.log_inverse", "h_s.", "passes", "prior.", "tables.")
 """Tensors, by the start of their names, that a model id is the hash of."""
@@ -60,7 +57,7 @@ class Known(NamedTuple):
 
     @property
     def in_package(self) -> bool:
-        return self.path.parent == PACKAGE
+        return self.path.parent == defaults.WEIGHTS
 
 
 def folder() -> Path:
@@ -71,7 +68,7 @@ def folder() -> Path:
 
 def known() -> Iterator[Known]:
     """All codecs, those of the package first. What cannot be used is among them, with its problem."""
-    yield from _inside(PACKAGE, "codec")
+    yield from _inside(defaults.WEIGHTS, "codec")
     yield from _inside(folder())
 
 

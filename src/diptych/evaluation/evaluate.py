@@ -8,11 +8,12 @@ One photo at a time: its pictures are measured and forgotten.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib import resources
 from pathlib import Path
 
 from diptych.checkerboard.baseline import FEW_TILES, STRIDES, natural
+from diptych.codec import defaults
 from diptych.codec.codec import load
+from diptych.codec.registry import human_beside
 from diptych.evaluation import results
 from diptych.evaluation.aggregate import Summary
 from diptych.evaluation.measurements import Survey
@@ -79,10 +80,6 @@ def run(recipe: Path, overrides: Sequence[str] = (), codec: Codec | None = None,
 
 def _weights(settings: Evaluation) -> dict[str, Path]:
     """The files behind the evaluation, by role; those that are not there are left out."""
-    model = settings.model or Path(str(resources.files("diptych") / "weights" / "codec.safetensors"))
-    files = {
-        "codec": model,
-        "human": settings.view or model.with_suffix(".human.safetensors"),
-        "task": settings.task,
-    }
+    model = settings.model or defaults.CODEC
+    files = {"codec": model, "human": settings.view or human_beside(model), "task": settings.task}
     return {role: path for role, path in files.items() if path is not None and path.is_file()}

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from importlib import resources
-from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -18,13 +16,15 @@ import numpy as np
 from PIL import Image
 
 from diptych.checkerboard.score import grid_scores
-from diptych.errors import PictureError
+from diptych.codec.defaults import CAT
+from diptych.errors import DiptychError, PictureError
 from diptych.evaluation.anchors import ANCHORS, at_bytes
 from diptych.io.files import make_folder, refuse_existing, write_bytes
 from diptych.io.images import read_picture
 from diptych.report.demo_page import Row, Story, report
 from diptych.report.draw import Found, draw_detections, found_in
 from diptych.report.strip import side_by_side
+from diptych.tasks import shipped_task
 
 if TYPE_CHECKING:
     from diptych.codec.codec import Codec
@@ -34,7 +34,7 @@ DISPLAY = 1600
 """Longest side of the pictures in the report and of those the machine looks at."""
 ENLARGED = 900
 """Smaller pictures are enlarged to about this size before detections are drawn on them."""
-NO_MACHINE = "no detections are drawn: they need the machine's weights and pip install 'diptych[train]'"
+NO_TASK = "no detections are drawn: they need the task network's weights and pip install 'diptych[train]'"
 
 
 class Demo(NamedTuple):
@@ -71,7 +71,7 @@ def run(
         DiptychError: if the photo cannot be read, the codec has no human view, or a file cannot be written.
             Nothing is written unless everything could be computed.
     """
-    source = photo or Path(str(resources.files("diptych") / "assets" / "chelsea.jpg"))
+    source = photo or CAT
     image, notes = read_picture(source)
     dip = folder / f"{source.stem}.dip"
     names = ["machine.png", "human.png", "views.png"]
@@ -93,18 +93,15 @@ def run(
     make_folder(folder)
     for target, content in zip(targets, contents, strict=True):
         write_bytes(content, target, overwrite)
-    return Demo(targets, notes if task else [*notes, NO_MACHINE])
+    return Demo(targets, notes if task else [*notes, NO_TASK])
 
 
-def shipped_machine() -> Task | None:
-    """The machine that ships with the package, or None if its weights or what runs it are missing."""
-    path = Path(str(resources.files("diptych") / "weights" / "task.safetensors"))
-    if not path.is_file() or not (find_spec("torch") and find_spec("torchvision")):
+def task_if_installed() -> Task | None:
+    """The shipped task network; None if its weights or what runs it are missing."""
+    try:
+        return shipped_task()
+    except DiptychError:
         return None
-    from diptych.tasks import load_task
-
-    task: Task = load_task(path)
-    return task
 
 
 def _rows(

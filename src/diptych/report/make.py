@@ -6,14 +6,15 @@ import platform
 import shlex
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from importlib import metadata, resources
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import diptych
+from diptych.codec import defaults
 from diptych.errors import DiptychError
 from diptych.io.files import refuse_existing, write_bytes
-from diptych.report.demo import NO_MACHINE
+from diptych.report.demo import NO_TASK
 from diptych.report.examples import encoders, example
 from diptych.report.page import Codec as CodecCard
 from diptych.report.page import Making, page
@@ -40,7 +41,7 @@ def run(
     target: Path,
     codec: Codec,
     task: Task | None = None,
-    quality: float = 40,
+    quality: float = defaults.QUALITY,
     model: str | None = None,
     overwrite: bool = False,
 ) -> Made:
@@ -65,10 +66,10 @@ def run(
             raise DiptychError(f"{target} is to be read and written at once; choose another name with -o")
     refuse_existing(target, overwrite)
     found, notes = _read(sources)
-    shown = photos or [Path(str(resources.files("diptych") / "assets" / "chelsea.jpg"))]
+    shown = photos or [defaults.CAT]
     examples = [example(photo, quality, codec, task) for photo in shown]
     notes += [f"{one.name}: {note}" for one in examples for note in one.notes]
-    notes += [] if task else [NO_MACHINE]
+    notes += [] if task else [NO_TASK]
     html = page(found, examples, _card(codec, model), _making(sources, photos, target, quality, model, codec))
     write_bytes(html.encode(), target, overwrite)
     return Made(target, notes)
@@ -90,7 +91,7 @@ def _read(sources: Sequence[Path]) -> tuple[dict[str, Source], list[str]]:
 def _card(codec: Codec, model: str | None) -> CodecCard:
     text = ""
     if model is None:
-        text = (resources.files("diptych") / "weights" / "README.md").read_text(encoding="utf-8")
+        text = (defaults.WEIGHTS / "README.md").read_text(encoding="utf-8")
     return CodecCard(codec.model_id.hex(), of_costs(codec.complexity()), text)
 
 

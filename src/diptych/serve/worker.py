@@ -18,6 +18,7 @@ from diptych.codec.views import AUTO
 from diptych.errors import extra
 from diptych.io.images import READS, Picture, picture_format, read_picture, stored_size
 from diptych.serve.limits import TooLarge
+from diptych.tasks import shipped_task
 
 if TYPE_CHECKING:
     from diptych.codec.codec import Codec
@@ -52,13 +53,13 @@ def about(setup: Setup) -> Facts:
     Raises:
         ModelError: if that fails.
     """
-    from diptych.report.demo import shipped_machine
+    from diptych.report.demo import task_if_installed
 
     codec = _codec(setup)
     return {
         "model_id": codec.model_id.hex(),
         "human_view": codec.has_human_view,
-        "machine": shipped_machine() is not None,
+        "task": task_if_installed() is not None,
     }
 
 
@@ -114,9 +115,9 @@ def detect(setup: Setup, source: Path, view: str) -> Facts:
     from diptych.report.draw import found_in
 
     with extra("train", "detecting"):
-        from diptych.tasks.view_hint import predicted, shipped_machine
+        from diptych.tasks.view_hint import predicted
 
-    codec, task = _codec(setup), shipped_machine()
+    codec, task = _codec(setup), shipped_task()
     if _is_dip(source):
         data = _dip(setup, source)
         image = codec.decode(data, _chosen(view, data))

@@ -4,19 +4,24 @@ load_task("task.safetensors")  one of the package's own: Mask R-CNN or FCOS
 load_task("mine.yaml")         the user's: kind torchvision, onnx or features (see ``descriptions``)
 """
 
+from __future__ import annotations
+
 import json
 from collections.abc import Iterable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from safetensors import SafetensorError, safe_open
-from torch import Tensor
 
-from diptych.data.coco import CocoDataset
+from diptych.codec import defaults
 from diptych.errors import ModelError, extra
 from diptych.tasks.descriptions import read_description
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
+    from diptych.data.coco import CocoDataset
     from diptych.tasks.detector import OwnTask
 
 PREDICTIONS = 1
@@ -82,6 +87,19 @@ def load_task(path: str | Path) -> Any:
         with extra("onnx", str(path)):
             return read_description(Path(path)).load()
     return _load_own(Path(path))
+
+
+@cache
+def shipped_task() -> Task:
+    """The task network that ships with the package, loaded once.
+
+    Raises:
+        ModelError: its weights are missing or unreadable.
+        DiptychError: the extra ``train`` is not installed.
+    """
+    with extra("train", "the task network"):
+        task: Task = load_task(defaults.TASK)
+    return task
 
 
 def _load_own(path: Path) -> Any:

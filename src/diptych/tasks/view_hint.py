@@ -7,8 +7,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cache
-from importlib import resources
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -72,19 +70,6 @@ def hinted(codec: Codec, data: bytes, task: Task) -> bytes:
     """
     header, payloads = unpack(data)
     return pack(Container(header._replace(hint=largest_safe_blend(codec, data, task)), payloads))
-
-
-@cache
-def shipped_machine() -> Task:
-    """The machine that ships with the package, loaded once.
-
-    Raises:
-        ModelError: if its weights are missing or unreadable.
-    """
-    from diptych.tasks import load_task
-
-    task: Task = load_task(str(resources.files("diptych") / "weights" / "task.safetensors"))
-    return task
 
 
 def predicted(task: Task, picture: Image.Image) -> Mapping[str, Tensor]:
