@@ -85,12 +85,12 @@ def test_everyday_work_needs_no_extra(tmp_path: Path, codec_file: Path) -> None:
         ("train", ["train", "pixel", "any.yaml"], "training needs the package "),
         ("eval", ["evaluate", "any.yaml"], "evaluation needs the package "),
         ("onnx", ["lint", "any.onnx"], "an ONNX file needs the package 'onnx'"),
-        ("onnx", ["label", ".", "--task", "machine.yaml"], "machine.yaml needs the package "),
+        ("onnx", ["label", ".", "--task", "detector.yaml"], "detector.yaml needs the package "),
         ("serve", ["serve"], "the server needs the package "),
     ],
 )
 def test_the_missing_extra_is_named(tmp_path: Path, extra: str, command: list[str], beginning: str) -> None:
-    (tmp_path / "machine.yaml").write_text("kind: onnx\nmodel: net.onnx\ndecode: {kind: none}\n")
+    (tmp_path / "detector.yaml").write_text("kind: onnx\nmodel: net.onnx\ndecode: {kind: none}\n")
     picture(40, 30).save(tmp_path / "photo.png")
     codes, said = without(modules(extra), command, folder=tmp_path)
     assert codes == [1]

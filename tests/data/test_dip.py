@@ -59,11 +59,11 @@ def _name(path: Path) -> str:
     return path.name
 
 
-def test_workers_feed_the_machine(folder: Path, codec_file: Path) -> None:
-    machine = shipped_task()
+def test_workers_feed_the_task_network(folder: Path, codec_file: Path) -> None:
+    task = shipped_task()
     dataset = DipDataset(folder / "cats", model=codec_file)
     loader = DataLoader(dataset, batch_size=2, num_workers=2, collate_fn=list)
-    found = [detections for images in loader for detections in machine.predict(images)]
+    found = [detections for images in loader for detections in task.predict(images)]
     assert len(found) == 3
     assert all(set(detections) == {"boxes", "labels", "scores", "masks"} for detections in found)
 

@@ -172,13 +172,13 @@ def test_numbers_that_are_not_defined(results_file: Path, tmp_path: Path) -> Non
     assert "not reached (in 75% of resamples)" in needed.rows[0]
 
 
-def test_what_many_machines_see(results_file: Path, tmp_path: Path, codec: Codec) -> None:
+def test_what_many_task_networks_see(results_file: Path, tmp_path: Path, codec: Codec) -> None:
     content = json.loads(results_file.read_text())
     half = {"value": 0.5, "low": 0.25, "high": 0.75}
     points = [
         {k: point[k] for k in ("codec", "setting", "view", "matched")}
-        | {"machine": machine, "measure": "box AP50", "bpp": 0.2, "score": half, "change": half}
-        for machine in ("own", "other")
+        | {"task": task, "measure": "box AP50", "bpp": 0.2, "score": half, "change": half}
+        for task in ("own", "other")
         for point in content["points"]
     ]
     transfer = {k: content[k] for k in ("provenance", "model_id", "recipe")}
@@ -191,7 +191,7 @@ def test_what_many_machines_see(results_file: Path, tmp_path: Path, codec: Codec
     assert "+0.500 (+0.250 .. +0.750)" in text
 
 
-def test_the_shipped_photo_without_a_machine(results_file: Path, tmp_path: Path, codec: Codec) -> None:
+def test_the_shipped_photo_without_a_task_network(results_file: Path, tmp_path: Path, codec: Codec) -> None:
     made = make(results_file, tmp_path, codec)
     assert made.notes == [NO_TASK]
     html = made.path.read_text(encoding="utf-8")

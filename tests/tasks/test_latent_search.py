@@ -15,14 +15,14 @@ from diptych.codec.defaults import CAT, CODEC
 from diptych.errors import DiptychError
 from diptych.io.images import read_picture
 from diptych.nn.losses import feature_distance
-from diptych.tasks import Machine, latent_search, shipped_task
+from diptych.tasks import TaskNetwork, latent_search, shipped_task
 from diptych.tasks.latent_search import Search
 from diptych.tasks.mask_rcnn import MaskRCNNSettings, MaskRCNNTask
 from samples import picture
 
 
 @pytest.fixture(scope="module")
-def machine() -> MaskRCNNTask:
+def network() -> MaskRCNNTask:
     torch.manual_seed(0)
     shape = {"channels": 8, "hidden": 16, "mask_layers": (8,), "anchors": (8, 16, 32, 64)}
     task = MaskRCNNTask(MaskRCNNSettings(classes=("square",), size=64, **shape))
@@ -33,38 +33,38 @@ def pixels(image: Image.Image) -> torch.Tensor:
     return torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float() / 255
 
 
-def measured(codec: Codec, machine: Machine, image: Image.Image, data: bytes) -> dict[str, float]:
+def measured(codec: Codec, network: TaskNetwork, image: Image.Image, data: bytes) -> dict[str, float]:
     """Bytes of a real file, and how far its machine view is from the picture."""
     x, x_hat = pixels(image), pixels(codec.decode(data, "machine"))
-    distance = feature_distance(machine.features(x), machine.features(x_hat))
+    distance = feature_distance(network.features(x), network.features(x_hat))
     return {"bytes": len(data), "mse": float((x - x_hat).square().mean()), "features": float(distance)}
 
 
 @pytest.mark.parametrize(("weight", "lower"), [(0, "bytes"), (1e4, "mse")])
 @pytest.mark.parametrize(("size", "quality"), [((200, 152), 30), ((160, 208), 60)])
 def test_what_weighs_most_gets_lower(
-    codec: Codec, machine: MaskRCNNTask, weight: float, lower: str, size: tuple[int, int], quality: float
+    codec: Codec, network: MaskRCNNTask, weight: float, lower: str, size: tuple[int, int], quality: float
 ) -> None:
     image = picture(*size)
     plain = codec.encode(image, quality)
-    refine = Search(codec, machine, 12, mse_weight=weight, feature_weight=0)
+    refine = Search(codec, network, 12, mse_weight=weight, feature_weight=0)
     found = codec.encode(image, quality, verify=True, refine=refine)
     assert read_header(found) == read_header(plain)
-    assert measured(codec, machine, image, found)[lower] < measured(codec, machine, image, plain)[lower]
+    assert measured(codec, network, image, found)[lower] < measured(codec, network, image, plain)[lower]
 
 
-def test_the_shipped_machine_is_served_better() -> None:
-    codec, machine = load(CODEC), shipped_task()
+def test_the_shipped_task_network_is_served_better() -> None:
+    codec, network = load(CODEC), shipped_task()
     cat = read_picture(CAT).image
-    plain, found = (codec.encode(cat, 30, refine=refine) for refine in (None, Search(codec, machine, 12)))
-    before, after = (measured(codec, machine, cat, data) for data in (plain, found))
+    plain, found = (codec.encode(cat, 30, refine=refine) for refine in (None, Search(codec, network, 12)))
+    before, after = (measured(codec, network, cat, data) for data in (plain, found))
     assert after["features"] < 0.9 * before["features"]
     assert after["bytes"] < 1.05 * before["bytes"]
 
 
 @pytest.mark.parametrize("size", [(1, 1), (17, 3), (40, 1), (600, 24)])
-def test_any_size_is_searched(codec: Codec, machine: MaskRCNNTask, size: tuple[int, int]) -> None:
-    refine = Search(codec, machine, 2)
+def test_any_size_is_searched(codec: Codec, network: MaskRCNNTask, size: tuple[int, int]) -> None:
+    refine = Search(codec, network, 2)
     data = codec.encode(picture(*size), 50, verify=True, refine=refine)
     assert codec.decode(data).size == size
     assert codec.encode(picture(*size), 50, refine=refine) == data
@@ -72,7 +72,7 @@ def test_any_size_is_searched(codec: Codec, machine: MaskRCNNTask, size: tuple[i
 
 @pytest.mark.parametrize("tile", [None, 64])
 def test_windows_and_tiles(
-    codec: Codec, machine: MaskRCNNTask, monkeypatch: pytest.MonkeyPatch, tile: int | None
+    codec: Codec, network: MaskRCNNTask, monkeypatch: pytest.MonkeyPatch, tile: int | None
 ) -> None:
     monkeypatch.setattr(latent_search, "SIDE", 4)
     monkeypatch.setattr(latent_search, "MARGIN", 4)
@@ -80,25 +80,25 @@ def test_windows_and_tiles(
         monkeypatch.setattr("diptych.codec.codec.ONE_TILE_PIXELS", tile**2)
         monkeypatch.setattr("diptych.codec.codec.TILE", tile)
     image = picture(150, 90)
-    refine = Search(codec, machine, 4, mse_weight=1e4, feature_weight=0)
+    refine = Search(codec, network, 4, mse_weight=1e4, feature_weight=0)
     plain, found = codec.encode(image, 40), codec.encode(image, 40, verify=True, refine=refine)
     assert len(unpack(found).payloads) == (6 if tile else 1)
-    assert measured(codec, machine, image, found)["mse"] < measured(codec, machine, image, plain)["mse"]
+    assert measured(codec, network, image, found)["mse"] < measured(codec, network, image, plain)["mse"]
 
 
-def test_nothing_is_changed_by_a_search(codec: Codec, machine: MaskRCNNTask) -> None:
+def test_nothing_is_changed_by_a_search(codec: Codec, network: MaskRCNNTask) -> None:
     image = picture(64, 48)
     before = codec.encode(image, 40)
-    search = Search(codec, machine, 3)
+    search = Search(codec, network, 3)
     codec.encode(image, 40, refine=search)
     assert codec.encode(image, 40) == before
-    parts = [*search.model.parameters(), *machine.parameters()]
+    parts = [*search.model.parameters(), *network.parameters()]
     assert all(p.grad is None for p in parts)
 
 
-def test_no_steps_are_refused(codec: Codec, machine: MaskRCNNTask) -> None:
+def test_no_steps_are_refused(codec: Codec, network: MaskRCNNTask) -> None:
     with pytest.raises(DiptychError, match="1 or more"):
-        Search(codec, machine, 0)
+        Search(codec, network, 0)
 
 
 def run(*arguments: object) -> Result:

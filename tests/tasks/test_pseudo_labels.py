@@ -1,4 +1,4 @@
-"""Labels made by the shipped machine: the file, what is in it, and training on it."""
+"""Labels made by the shipped task network: the file, what is in it, and training on it."""
 
 import json
 import os
@@ -62,21 +62,21 @@ def read(path: Path) -> dict[str, Any]:
     return json.loads(path.read_text())
 
 
-def test_what_is_found_is_what_the_machine_finds(folder: Path, tmp_path: Path) -> None:
+def test_what_is_found_is_what_the_task_network_finds(folder: Path, tmp_path: Path) -> None:
     made = label(folder, TASK, tmp_path / "labels.json", 0.3)
     assert (made.photos, len(made.problems)) == (3, 1)
     assert made.problems[0].startswith("broken.png was left out: ")
     data = CocoDataset(folder, tmp_path / "labels.json")
-    machine = load_task(TASK)
-    assert data.classes == machine.classes
+    network = load_task(TASK)
+    assert data.classes == network.classes
     assert data.problems == []
     assert [data.name(k) for k in range(3)] == ["cat.png", "deep/turned.png", "noise.png"]
     pixels = torch.from_numpy(np.array(read_picture(CAT).image)).permute(2, 0, 1).float() / 255
-    [found] = machine.predict([pixels])
+    [found] = network.predict([pixels])
     certain = found["scores"] >= 0.3
     boxes, labels, masks = data.instances(0)
     assert labels.tolist() == found["labels"][certain].tolist()
-    assert machine.classes[labels[0] - 1] == "cat"
+    assert network.classes[labels[0] - 1] == "cat"
     assert np.allclose(boxes, found["boxes"][certain].numpy(), atol=0.02)
     assert np.array_equal(masks, found["masks"][certain, 0].numpy() > 0.5)
     scores = [entry["score"] for entry in read(tmp_path / "labels.json")["annotations"][: len(labels)]]
@@ -181,7 +181,7 @@ def test_notes_of_another_run_are_not_used(folder: Path, tmp_path: Path) -> None
         assert (tmp_path / "labels.json").read_bytes() == (tmp_path / "whole.json").read_bytes()
 
 
-def test_folders_and_machines_that_cannot_be_used(folder: Path, tmp_path: Path, codec_file: Path) -> None:
+def test_folders_and_task_networks_that_cannot_be_used(folder: Path, tmp_path: Path, codec_file: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(DiptychError, match="no photos in"):
         label(tmp_path / "empty", TASK, tmp_path / "labels.json")
@@ -196,7 +196,7 @@ def test_folders_and_machines_that_cannot_be_used(folder: Path, tmp_path: Path, 
     assert {path.name for path in tmp_path.iterdir()} == {"photos", "empty", "features.yaml"}
 
 
-def test_a_machine_trains_on_these_labels(folder: Path, tmp_path: Path) -> None:
+def test_a_task_network_trains_on_these_labels(folder: Path, tmp_path: Path) -> None:
     label(folder, TASK, tmp_path / "labels.json")
     recipe = tmp_path / "task.yaml"
     recipe.write_text(

@@ -1,4 +1,4 @@
-"""The largest blend that a machine does not notice."""
+"""The largest blend that a task network does not notice."""
 
 from collections.abc import Callable, Sequence
 
@@ -19,7 +19,7 @@ from samples import picture
 Found = tuple[Sequence[Sequence[float]], Sequence[int], Sequence[float]]
 
 
-class Machine:
+class BlendDetector:
     """A task whose detections depend on how far a picture's pixels are from those of the machine view."""
 
     def __init__(self, codec: Codec, data: bytes, sees: Callable[[float], Found]) -> None:
@@ -55,7 +55,7 @@ NONE: Found = ([], [], [])
 
 
 def blend_of(codec: Codec, data: bytes, sees: Callable[[float], Found]) -> float:
-    return largest_safe_blend(codec, data, Machine(codec, data, sees), steps=8)  # type: ignore[arg-type]
+    return largest_safe_blend(codec, data, BlendDetector(codec, data, sees), steps=8)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -95,35 +95,35 @@ def test_two_detections_may_not_share_a_partner(codec: Codec, data: bytes) -> No
 
 
 def test_positions_are_tried_from_the_top(codec: Codec, data: bytes) -> None:
-    machine = Machine(codec, data, lambda blend: ONE if blend < 0.6 else NONE)
-    assert largest_safe_blend(codec, data, machine, steps=4) == 0.5  # type: ignore[arg-type]
-    assert machine.asked == [0, 1, 0.75, 0.5]
+    network = BlendDetector(codec, data, lambda blend: ONE if blend < 0.6 else NONE)
+    assert largest_safe_blend(codec, data, network, steps=4) == 0.5  # type: ignore[arg-type]
+    assert network.asked == [0, 1, 0.75, 0.5]
 
 
 def test_the_hint_changes_nothing_but_the_header(codec: Codec, data: bytes) -> None:
-    machine = Machine(codec, data, lambda blend: ONE if blend < 0.7 else NONE)
-    file = hinted(codec, data, machine)  # type: ignore[arg-type]
+    network = BlendDetector(codec, data, lambda blend: ONE if blend < 0.7 else NONE)
+    file = hinted(codec, data, network)  # type: ignore[arg-type]
     before, after = unpack(data), unpack(file)
     assert after.header.hint == 4 / 6
     assert after.header._replace(hint=None) == before.header
     assert after.payloads == before.payloads
     assert len(file) == len(data)
-    assert machine.asked == [0, 1, 5 / 6, 4 / 6]
+    assert network.asked == [0, 1, 5 / 6, 4 / 6]
     for view in ("machine", "human"):
         assert codec.decode(file, view).tobytes() == codec.decode(data, view).tobytes()
 
 
 def test_errors(codec: Codec, data: bytes) -> None:
-    machine = Machine(codec, data, lambda blend: NONE)
+    network = BlendDetector(codec, data, lambda blend: NONE)
     with pytest.raises(DiptychError, match="0 steps"):
-        largest_safe_blend(codec, data, machine, steps=0)  # type: ignore[arg-type]
+        largest_safe_blend(codec, data, network, steps=0)  # type: ignore[arg-type]
     with pytest.raises(BitstreamError):
-        largest_safe_blend(codec, data[:-1], machine)  # type: ignore[arg-type]
+        largest_safe_blend(codec, data[:-1], network)  # type: ignore[arg-type]
     with pytest.raises(ModelError, match="no human view"):
-        largest_safe_blend(codec.with_view({}), data, machine)  # type: ignore[arg-type]
+        largest_safe_blend(codec.with_view({}), data, network)  # type: ignore[arg-type]
 
 
-def test_the_shipped_machine_on_the_cat() -> None:
+def test_the_shipped_task_network_on_the_cat() -> None:
     codec, task = diptych.load(), shipped_task()
     cat = read_picture(CAT).image
     blend = largest_safe_blend(codec, codec.encode(cat, 60), task, steps=2)

@@ -1,4 +1,4 @@
-"""Training the machine: what comes out, and resuming it."""
+"""Training the task network: what comes out, and resuming it."""
 
 import json
 from pathlib import Path
@@ -24,7 +24,7 @@ def task_recipe(folder: Path, photos: Path) -> Path:
     return recipe
 
 
-def test_a_trained_machine_works_and_a_resumed_one_equals_it(tmp_path: Path, photos: Path) -> None:
+def test_a_trained_task_network_works_and_a_resumed_one_equals_it(tmp_path: Path, photos: Path) -> None:
     whole = run("task", task_recipe(tmp_path / "whole", photos))
     task = load_task(whole)
     assert task.classes == ("square", "box")

@@ -25,7 +25,7 @@ def demo(
     model: Model = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Show everything on one photo: the .dip file, both views, what the machine sees, a report.
+    """Show everything on one photo: the .dip file, both views, what the task network sees, a report.
 
     \b
     [bold]Examples[/bold]

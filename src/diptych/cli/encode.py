@@ -47,14 +47,14 @@ def encode(
     ] = False,
     optimize: Annotated[
         int,
-        typer.Option(min=0, metavar="STEPS", help="Search for a file that serves the shipped machine better."),
+        typer.Option(min=0, metavar="STEPS", help="Search for a file that serves the shipped task network better."),
     ] = 0,
     view_hint: Annotated[
         str | None,
         typer.Option(
             metavar=AUTO,
             callback=_checked_hint,
-            help="Store the most human view in which the shipped machine detects the same as in its own.",
+            help="Store the most human view in which the task network finds what it finds in the machine view.",
             show_default=False,
         ),
     ] = None,
@@ -101,8 +101,8 @@ class Encoding:
     """Turn a photo into a ``.dip`` file, of a quality (0..100), or of bits per pixel or bytes at most.
 
     Attributes:
-        hint: store as well how human a view the shipped machine does not notice.
-        optimize: steps of search with the shipped machine; for a target, at the quality that fits it without.
+        hint: store as well how human a view the shipped task network does not notice.
+        optimize: steps of search with the shipped task network; for a target, at the quality that fits it without.
     """
 
     quality: float

@@ -38,7 +38,7 @@ def label(
     \b
     [bold]Examples[/bold]
       diptych label photos/
-      diptych label photos/ --task machine.yaml -o labels.json --min-score 0.7
+      diptych label photos/ --task detector.yaml -o labels.json --min-score 0.7
       diptych train base recipe.yaml photos=photos/ labels=labels.json
     """
     if not 0 <= min_score <= 1:

@@ -37,7 +37,7 @@ def report(
 
     Curves and tables with intervals, and the commands and versions behind them.
     Each photo as original, both views, JPEG and AVIF of the same bytes under a slider.
-    What the machine sees in each, where the views differ, and where the grid is.
+    What the task network sees in each, where the views differ, and where the grid is.
 
     \b
     [bold]Examples[/bold]

@@ -90,7 +90,7 @@ class Codec:
 
     @property
     def has_human_view(self) -> bool:
-        """Whether there is any other view than the machine's."""
+        """Whether there is any view but the machine view."""
         return bool(self.transforms.human)
 
     def with_view(self, human: Mapping[str, NDArray[Any]]) -> Codec:

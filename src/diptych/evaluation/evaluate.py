@@ -1,6 +1,6 @@
 """An evaluation from recipe to results.
 
-    recipe -> photos -> examination -> survey -> summary -> results.json, curves
+    recipe -> photos -> runner -> measurements -> summary -> results.json, curves
 
 One photo at a time: its pictures are measured and forgotten.
 """
@@ -16,9 +16,9 @@ from diptych.codec.codec import load
 from diptych.codec.registry import human_beside
 from diptych.evaluation import results
 from diptych.evaluation.aggregate import Summary
-from diptych.evaluation.measurements import Survey
+from diptych.evaluation.measurements import Measurements
 from diptych.evaluation.plot import plot_all
-from diptych.evaluation.runner import Evaluation, Examination, examine, examine_in_processes, photos_of
+from diptych.evaluation.runner import Evaluation, Runner, measure_all, measure_in_processes, photos_of
 from diptych.evaluation.variants import Codec
 from diptych.io.files import make_folder
 from diptych.io.recipes import read_recipe
@@ -44,19 +44,19 @@ def run(recipe: Path, overrides: Sequence[str] = (), codec: Codec | None = None,
     make_folder(settings.out.parent)
     photos, dataset = photos_of(settings)
     truth = dataset.truth() if dataset else None
-    examination = Examination(settings, truth, task)
-    encoders = {name: anchor.made_with for name, anchor in examination.anchors.items()}
-    meters = examination.metrics
-    overlap = examination.eye and examination.eye.overlap
+    runner = Runner(settings, truth, task)
+    encoders = {name: anchor.made_with for name, anchor in runner.anchors.items()}
+    meters = runner.metrics
+    overlap = runner.accuracy and runner.accuracy.overlap
     own = codec or load(settings.model, settings.view)
-    survey = Survey()
+    measurements = Measurements()
     if settings.workers == 1 or codec or task:
-        measured = examine(examination, photos, own)
+        measured = measure_all(runner, photos, own)
     else:
-        measured = examine_in_processes(settings, truth, photos)
+        measured = measure_in_processes(settings, truth, photos)
     for one in measured:
-        survey.add(one)
-    summary = Summary(survey, settings.resamples, settings.seed, settings.bpp_range)
+        measurements.add(one)
+    summary = Summary(measurements, settings.resamples, settings.seed, settings.bpp_range)
     found = {
         "format": results.FORMAT,
         "provenance": results.provenance(recipe, overrides, _weights(settings)),
@@ -65,7 +65,7 @@ def run(recipe: Path, overrides: Sequence[str] = (), codec: Codec | None = None,
         "anchors": encoders,
         "metrics": meters,
         "overlap": overlap,
-        "photos": {"names": survey.names, "pixels": survey.pixels},
+        "photos": {"names": measurements.names, "pixels": measurements.pixels},
         "natural": {f"grid_{stride}": natural("phase", stride, 95, FEW_TILES) for stride in STRIDES},
         "points": summary.points(),
         "comparisons": summary.comparisons(),

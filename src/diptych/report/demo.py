@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from diptych.tasks import Task
 
 DISPLAY = 1600
-"""Longest side of the pictures in the report and of those the machine looks at."""
+"""Longest side of the pictures in the report and of those the task network sees."""
 ENLARGED = 900
 """Smaller pictures are enlarged to about this size before detections are drawn on them."""
 NO_TASK = "no detections are drawn: they need the task network's weights and pip install 'diptych[train]'"
@@ -64,7 +64,7 @@ def run(
         folder: where to write; created if it is not there.
         quality: 0..100.
         codec: must have a human view.
-        task: the machine that draws detections; None goes on without, with a note.
+        task: the network that draws detections; None goes on without, with a note.
         overwrite: whether files in ``folder`` may be replaced.
 
     Raises:

@@ -49,7 +49,7 @@ class Story(NamedTuple):
         quality: it was made with.
         model_id: of the codec, in hexadecimal.
         rows: original, machine view, human view, JPEG.
-        drawn: the first three with detections; empty without a machine.
+        drawn: the first three with detections; empty without a task network.
     """
 
     photo: str
@@ -119,7 +119,7 @@ def _figure(picture: Image.Image, name: str, kind: str) -> str:
 
 def _detections(story: Story) -> str:
     if not story.drawn:
-        return "<p>The machine's weights are not in this installation, so nothing is drawn here.</p>"
+        return "<p>The task network's weights are not in this installation, so nothing is drawn here.</p>"
     named = zip(story.drawn, story.rows, strict=False)
     return f'<div class="row">{"".join(_figure(drawn, row.name, "seen") for drawn, row in named)}</div>'
 

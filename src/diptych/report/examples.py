@@ -40,7 +40,7 @@ class Shot(NamedTuple):
     Attributes:
         name, detail: what it is, and which file it was decoded from.
         picture: as shown, at most :data:`~diptych.report.demo.DISPLAY` pixels long.
-        layer: detections alone, on a transparent picture; None without a machine.
+        layer: detections alone, on a transparent picture; None without a task network.
         seen: the detections in words.
         length: bytes of its file.
         bpp: bits per pixel.

@@ -52,7 +52,7 @@ def run(
         photos: to be shown; without any, the cat that ships with the package.
         target: the page.
         codec: shows the photos; must have a human view.
-        task: the machine that draws detections; None goes on without, with a note.
+        task: the network that draws detections; None goes on without, with a note.
         quality: of the photos' ``.dip`` files, 0..100.
         model: the codec's file as the user named it; None for the shipped one, which has a model card.
         overwrite: whether ``target`` may be replaced.

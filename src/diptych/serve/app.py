@@ -218,7 +218,7 @@ def _add_codec(app: FastAPI, pool: Pool) -> None:
 
     @app.post("/detect", **_takes(["image/*", DIP], "application/json"))
     async def detect(request: Request, view: View = defaults.VIEW) -> Detections:
-        """Find objects in a photo, or in a view of a .dip file, with the machine that ships with the package."""
+        """Find objects in a photo, or in a view of a .dip file, with the shipped task network."""
         async with pool.place(), received(request, request.app.state.scratch, pool.limits) as source:
             return Detections(**await _worked(pool, source, worker.detect, source, view))
 

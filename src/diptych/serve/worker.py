@@ -28,7 +28,7 @@ FORMATS = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp", "avif
 THUMBNAIL = 192
 """Longest side of a thumbnail, in pixels."""
 SEEN = 1024
-"""Longest side, in pixels, of what the machine looks at; masks have this scale too."""
+"""Longest side, in pixels, of what the task network sees; masks have this scale too."""
 
 Facts = dict[str, Any]
 
@@ -106,7 +106,7 @@ def invention(setup: Setup, dip: Path, target: Path) -> Facts:
 
 
 def detect(setup: Setup, source: Path, view: str) -> Facts:
-    """What the shipped machine finds in a photo, or in a view of a ``.dip`` file, with a score of 0.5 or more.
+    """What the shipped task network finds in a photo, or in a view of a ``.dip`` file, with a score of 0.5 or more.
 
     Returns:
         ``width``, ``height``, and ``detections``: ``label``, ``hue`` (0..1, of its class), ``score``, ``box`` (x,

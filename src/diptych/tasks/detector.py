@@ -20,7 +20,7 @@ from diptych.tasks.fpn import Pyramid
 from diptych.tasks.score import coco_score
 
 
-class OwnSettings(BaseModel):
+class DetectorSettings(BaseModel):
     """Shape of a network; stored with its weights.
 
     Attributes:
@@ -36,7 +36,7 @@ class OwnSettings(BaseModel):
     channels: PositiveInt = 96
 
 
-class OwnTask(nn.Module):
+class DetectorTask(nn.Module):
     """A detector of torchvision's on a small ImageNet network, whose weights are one file.
 
     Args:
@@ -44,7 +44,7 @@ class OwnTask(nn.Module):
     """
 
     KIND: ClassVar[str]
-    Settings: ClassVar[type[OwnSettings]]
+    Settings: ClassVar[type[DetectorSettings]]
 
     def __init__(self, settings: Any) -> None:
         super().__init__()
@@ -63,7 +63,7 @@ class OwnTask(nn.Module):
         targets: Sequence[dict[str, Tensor]],
         features: dict[str, Tensor] | None = None,
     ) -> dict[str, Tensor]:
-        """The detector's training losses at the pictures' own size; see ``Machine.loss``."""
+        """The detector's training losses at the pictures' own size; see ``TaskNetwork.loss``."""
 
     def nothing(self, image: Tensor) -> dict[str, Tensor]:
         """What ``predict`` returns for a picture without detections."""

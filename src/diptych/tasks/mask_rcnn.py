@@ -16,13 +16,13 @@ from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredic
 from torchvision.ops import MultiScaleRoIAlign
 
 from diptych.tasks.backbone import IMAGENET_MEAN, IMAGENET_STD
-from diptych.tasks.detector import OwnSettings, OwnTask, in_float32
+from diptych.tasks.detector import DetectorSettings, DetectorTask, in_float32
 from diptych.tasks.fpn import Pyramid
 
 LOSSES = ("loss_objectness", "loss_rpn_box_reg", "loss_classifier", "loss_box_reg", "loss_mask")
 
 
-class MaskRCNNSettings(OwnSettings):
+class MaskRCNNSettings(DetectorSettings):
     """Shape of the network; stored with its weights.
 
     Attributes:
@@ -40,7 +40,7 @@ class MaskRCNNSettings(OwnSettings):
     samples: PositiveInt = 64
 
 
-class MaskRCNNTask(OwnTask):
+class MaskRCNNTask(DetectorTask):
     """Instance segmentation as a task for the codec.
 
     Deterministic in ``predict``; ``loss`` samples boxes with torch's global generator.

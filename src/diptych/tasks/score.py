@@ -1,7 +1,7 @@
-"""How well a machine sees: average precision against labels, or agreement with itself.
+"""How well a task network sees: average precision against labels, or agreement with itself.
 
 Detections are dictionaries: boxes float (n, 4) in pixels as x0, y0, x1, y1, labels int64 (n,) from 1, scores
-float (n,) in [0, 1], and, for machines that segment, masks float (n, 1, H, W) in [0, 1].
+float (n,) in [0, 1], and, for networks that segment, masks float (n, 1, H, W) in [0, 1].
 """
 
 import contextlib
@@ -36,7 +36,7 @@ def label_map(classes: Sequence[str], wanted: Sequence[str]) -> Tensor:
     mapping = torch.tensor([0, *(labels.get(name, 0) for name in classes)])
     if not mapping.any():
         raise ModelError(
-            f"The machine and the labels have no class in common: {_few(classes)} against {_few(wanted)}."
+            f"The task network and the labels have no class in common: {_few(classes)} against {_few(wanted)}."
         )
     return mapping
 
@@ -56,7 +56,7 @@ def coco_score(predictions: Iterable[Found], dataset: CocoDataset, classes: Sequ
     """COCO average precision of ``predictions``, one per photo of ``dataset`` in its order.
 
     Args:
-        classes: of the machine; those that the labels do not know are left out.
+        classes: of the network; those that the labels do not know are left out.
 
     Returns:
         ``box_AP`` and ``box_AP50`` of boxes, 0 to 1, and ``AP`` and ``AP50`` of masks where there are any.
