@@ -42,7 +42,7 @@ from diptych.tasks.view_hint import predicted
 
 NETWORKS: dict[str, Callable[[], Any]] = {
     "own": shipped_detector,
-    "fastestdet": lambda: load_task("recipes/machines/fastestdet.yaml"),
+    "fastestdet": lambda: load_task("recipes/tasks/fastestdet.yaml"),
 }
 SETS = (("own",), ("fastestdet",), ("own", "fastestdet"))
 SHARES = (0.9, 0.95, 0.99)

@@ -1,7 +1,6 @@
 """Data sets of ``.dip`` files, in this process and in workers."""
 
 import pickle
-from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +12,8 @@ from torchvision.datasets import ImageFolder
 from diptych.codec.codec import Codec
 from diptych.data.dip import DecodeDip, DipDataset
 from diptych.errors import BitstreamError, DiptychError
-from diptych.tasks import load_task
+from diptych.tasks import shipped_task
 from samples import picture
-
-MACHINE = Path(str(resources.files("diptych") / "weights" / "task.safetensors"))
 
 
 @pytest.fixture(scope="module")
@@ -63,12 +60,11 @@ def _name(path: Path) -> str:
     return path.name
 
 
-@pytest.mark.skipif(not MACHINE.is_file(), reason="the machine is not shipped")
-def test_workers_feed_the_machine(folder: Path, codec_file: Path) -> None:
-    machine = load_task(MACHINE)
+def test_workers_feed_the_task_network(folder: Path, codec_file: Path) -> None:
+    task = shipped_task()
     dataset = DipDataset(folder / "cats", model=codec_file)
     loader = DataLoader(dataset, batch_size=2, num_workers=2, collate_fn=list)
-    found = [detections for images in loader for detections in machine.predict(images)]
+    found = [detections for images in loader for detections in task.predict(images)]
     assert len(found) == 3
     assert all(set(detections) == {"boxes", "labels", "scores", "masks"} for detections in found)
 

@@ -42,7 +42,7 @@ class JpegCodec:
 
 
 class BrightSpots:
-    """A machine that finds the instance where it is bright, and counts the pictures it was shown."""
+    """A task network that finds the instance where it is bright, and counts the pictures it was shown."""
 
     classes = ("spot",)
 
@@ -167,7 +167,7 @@ def test_every_variant_is_there(found: Path) -> None:
     assert point(content, "diptych", 5, "human")["summary"]["ms_ssim"]["value"] is None
 
 
-def test_machine_is_scored_against_the_labels(found: Path) -> None:
+def test_task_network_is_scored_against_the_labels(found: Path) -> None:
     content = results.read(found)
     assert point(content, "original", None)["summary"]["ap"] == {"value": 1, "low": 1, "high": 1}
     entry = point(content, "diptych", 60, "machine")["summary"]
@@ -309,16 +309,14 @@ def test_same_numbers_again(photos: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_several_processes_give_the_same(
-    photos: Path, codec_file: Path, machine_file: Path, tmp_path: Path
-) -> None:
+def test_several_processes_give_the_same(photos: Path, codec_file: Path, task_file: Path, tmp_path: Path) -> None:
     path = recipe(
         tmp_path,
         photos=photos,
         labels=photos / "labels.json",
         model=codec_file,
         view=codec_file.with_suffix(".human.safetensors"),
-        task=machine_file,
+        task=task_file,
         metrics=["psnr"],
         anchors={"jpeg": [10, 40], "jxl": [20]},
     )

@@ -15,15 +15,16 @@ from typer.testing import CliRunner
 
 from diptych.cli.main import app
 from diptych.codec.codec import Codec
+from diptych.codec.defaults import CAT
 from diptych.errors import DiptychError, ModelError, PictureError
-from diptych.report.demo import NO_MACHINE, run
+from diptych.report.demo import NO_TASK, run
 from diptych.report.draw import Found, draw_detections, found_in
 from diptych.report.examples import detail, psnr
 from samples import picture
 
 
-class Watcher:
-    """A machine that finds the left half of every picture to be a cat, and less surely a dog."""
+class CatFinder:
+    """A task network that finds the left half of every picture to be a cat, and less surely a dog."""
 
     classes = ("bird", "cat", "dog")
 
@@ -61,7 +62,7 @@ def demo(folder: Path, codec: Codec, photo: Path | None = None, task: Any = None
     return run(photo, folder, 30, codec, task, overwrite=overwrite)
 
 
-def test_shipped_photo_without_a_machine(tmp_path: Path, codec: Codec) -> None:
+def test_shipped_photo_without_a_task_network(tmp_path: Path, codec: Codec) -> None:
     result = demo(tmp_path / "new" / "out", codec)
     assert [path.name for path in result.files] == [
         "chelsea.dip",
@@ -70,7 +71,7 @@ def test_shipped_photo_without_a_machine(tmp_path: Path, codec: Codec) -> None:
         "views.png",
         "report.html",
     ]
-    assert result.notes == [NO_MACHINE]
+    assert result.notes == [NO_TASK]
     assert {path.name for path in (tmp_path / "new" / "out").iterdir()} == {path.name for path in result.files}
     data = result.files[0].read_bytes()
     for path, view in zip(result.files[1:3], ("machine", "human"), strict=True):
@@ -80,7 +81,7 @@ def test_shipped_photo_without_a_machine(tmp_path: Path, codec: Codec) -> None:
 
 @pytest.mark.slow
 def test_report_needs_nothing_beside_it(tmp_path: Path, codec: Codec) -> None:
-    html = demo(tmp_path, codec, task=Watcher()).files[-1].read_text(encoding="utf-8")
+    html = demo(tmp_path, codec, task=CatFinder()).files[-1].read_text(encoding="utf-8")
     sources = Sources(html).found
     assert sources
     assert all(value.startswith(("data:", "#")) for _, value in sources)
@@ -92,7 +93,7 @@ def test_report_needs_nothing_beside_it(tmp_path: Path, codec: Codec) -> None:
 
 @pytest.mark.slow
 def test_detections_are_drawn_on_both_views(tmp_path: Path, codec: Codec) -> None:
-    result = demo(tmp_path, codec, task=Watcher())
+    result = demo(tmp_path, codec, task=CatFinder())
     drawn = [path for path in result.files if path.stem.endswith("-detections")]
     assert [path.name for path in drawn] == ["machine-detections.png", "human-detections.png"]
     assert result.notes == []
@@ -103,7 +104,7 @@ def test_detections_are_drawn_on_both_views(tmp_path: Path, codec: Codec) -> Non
 @pytest.mark.parametrize("size", [(1, 1), (3, 200), (97, 31), (1700, 40)])
 def test_photos_of_any_size(tmp_path: Path, codec: Codec, size: tuple[int, int]) -> None:
     picture(*size).save(tmp_path / "p.png")
-    result = demo(tmp_path / "out", codec, tmp_path / "p.png", Watcher())
+    result = demo(tmp_path / "out", codec, tmp_path / "p.png", CatFinder())
     assert Image.open(tmp_path / "out" / "human.png").size == size
     assert f"{size[0]:,} \u00d7 {size[1]:,}" in result.files[-1].read_text(encoding="utf-8")
 
@@ -118,7 +119,7 @@ def test_name_of_the_photo_is_escaped(tmp_path: Path, codec: Codec) -> None:
 
 def test_notes_of_the_photo_are_passed_on(tmp_path: Path, codec: Codec) -> None:
     Image.new("RGBA", (20, 20)).save(tmp_path / "clear.png")
-    notes = demo(tmp_path / "out", codec, tmp_path / "clear.png", Watcher()).notes
+    notes = demo(tmp_path / "out", codec, tmp_path / "clear.png", CatFinder()).notes
     assert notes == ["its transparent parts are shown on white"]
 
 
@@ -165,7 +166,7 @@ def test_command_says_where_everything_is(tmp_path: Path, codec_file: Path) -> N
 
 
 def test_uncertain_detections_are_left_out() -> None:
-    [found] = found_in(Watcher().predict([torch.zeros(3, 8, 10)])[0], Watcher.classes)
+    [found] = found_in(CatFinder().predict([torch.zeros(3, 8, 10)])[0], CatFinder.classes)
     assert (found.name, found.box) == ("cat", (0, 0, 5, 8))
     assert found.score == pytest.approx(0.9)
     assert found.mask.shape == (8, 10)
@@ -210,8 +211,6 @@ def test_psnr() -> None:
 
 
 def test_shipped_photo_is_small_and_without_metadata() -> None:
-    from importlib import resources
-
-    data = (resources.files("diptych") / "assets" / "chelsea.jpg").read_bytes()
+    data = CAT.read_bytes()
     assert len(data) < 120_000
     assert not {"exif", "icc_profile", "comment"} & set(Image.open(BytesIO(data)).info)

@@ -19,7 +19,7 @@ from diptych.evaluation import plot
 from diptych.evaluation.anchors import ANCHORS
 from diptych.evaluation.variants import CODEC
 from diptych.report import tables
-from diptych.report.demo import NO_MACHINE
+from diptych.report.demo import NO_TASK
 from diptych.report.draw import Found, draw_detections
 from diptych.report.examples import example, layer_of
 from diptych.report.make import Made, run
@@ -187,8 +187,8 @@ def test_what_many_machines_see(results_file: Path, tmp_path: Path, codec: Codec
     half = {"value": 0.5, "low": 0.25, "high": 0.75}
     points = [
         {k: point[k] for k in ("codec", "setting", "view", "matched")}
-        | {"machine": machine, "measure": "box AP50", "bpp": 0.2, "score": half, "change": half}
-        for machine in ("own", "other")
+        | {"task": task, "measure": "box AP50", "bpp": 0.2, "score": half, "change": half}
+        for task in ("own", "other")
         for point in content["points"]
     ]
     transfer = {k: content[k] for k in ("provenance", "model_id", "recipe")}
@@ -204,7 +204,7 @@ def test_what_many_machines_see(results_file: Path, tmp_path: Path, codec: Codec
 @pytest.mark.slow
 def test_the_shipped_photo_without_a_machine(results_file: Path, tmp_path: Path, codec: Codec) -> None:
     made = make(results_file, tmp_path, codec)
-    assert made.notes == [NO_MACHINE]
+    assert made.notes == [NO_TASK]
     html = made.path.read_text(encoding="utf-8")
     assert "chelsea.jpg" in html
     assert "Detections:" not in html

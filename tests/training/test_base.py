@@ -1,4 +1,4 @@
-"""Training a codec for a machine: what comes out, and the handover from fidelity to the task."""
+"""Training a codec for a task network: what comes out, and the handover from fidelity to the task."""
 
 import subprocess
 import sys
@@ -23,12 +23,12 @@ from samples import picture
 
 
 @pytest.fixture(scope="module")
-def recipe(tmp_path_factory: pytest.TempPathFactory, photos: Path, codec_file: Path, machine_file: Path) -> Path:
+def recipe(tmp_path_factory: pytest.TempPathFactory, photos: Path, codec_file: Path, task_file: Path) -> Path:
     folder = tmp_path_factory.mktemp("base")
     path = folder / "base.yaml"
     path.write_text(
         f"photos: {{folder: {photos}, labels: {photos / 'labels.json'}}}\n"
-        f"start: {codec_file}\ntasks: [{machine_file}]\n"
+        f"start: {codec_file}\ntasks: [{task_file}]\n"
         f"batch: 2\ncrop: 64\nhandover: 0.4\ntask_weight: 100\n"
         f"loop: {{out: {folder / 'out'}, steps: 2, threads: 1, precision: fp32, warmup: 1}}\n"
     )
@@ -46,24 +46,24 @@ def loss_at(stage: BaseStage, progress: float) -> float:
         return float(stage.losses("codec", stage.batch(0, 0), torch.tensor(progress))["loss"])
 
 
-def test_a_trained_codec_codes(recipe: Path, codec_file: Path, machine_file: Path) -> None:
-    machine = machine_file.read_bytes()
+def test_a_trained_codec_codes(recipe: Path, codec_file: Path, task_file: Path) -> None:
+    task = task_file.read_bytes()
     path = run("base", recipe)
     codec = load(path)
     for size in ((70, 50), (64, 128)):
-        decoded = codec.decode(codec.encode(picture(*size), quality=30))
+        decoded = codec.decode(codec.encode(picture(*size), quality=30), "machine")
         assert decoded.size == size
     before, after = (load_model(p).state_dict() for p in (codec_file, path))
     assert before.keys() == after.keys()
     for part in ("g_a.", "g_s.", "h_a.", "h_s."):
         assert any(not torch.equal(before[name], after[name]) for name in before if name.startswith(part)), part
-    assert machine_file.read_bytes() == machine
+    assert task_file.read_bytes() == task
     checkpoint = torch.load(path.with_name("checkpoint.pt"), weights_only=True)
     assert checkpoint["model"].keys() == {f"codec.{name}" for name in before}
     assert load_codec(path).metadata["stage"] == "base"
 
 
-def test_the_machine_reaches_the_codec_but_does_not_learn(settings_of: BaseRecipe) -> None:
+def test_the_task_network_reaches_the_codec_but_does_not_learn(settings_of: BaseRecipe) -> None:
     stage = BaseStage(settings_of.model_copy(update={"mse_weight": (0.0, 0.0)}))
     losses = stage.losses("codec", stage.batch(0, 0), torch.tensor(1.0))
     assert all(torch.isfinite(loss) for loss in losses.values())
@@ -119,7 +119,7 @@ def test_missing_weights_are_named(recipe: Path, override: str, message: str) ->
         run("base", recipe, [override])
 
 
-def test_a_codec_is_no_machine(recipe: Path, codec_file: Path) -> None:
+def test_a_codec_is_no_task_network(recipe: Path, codec_file: Path) -> None:
     with pytest.raises(ModelError, match="no task network"):
         run("base", recipe, [f"tasks=[{codec_file}]"])
 

@@ -1,4 +1,4 @@
-"""Training the machine: what comes out, and resuming it."""
+"""Training the task network: what comes out, and resuming it."""
 
 import json
 from pathlib import Path

@@ -13,21 +13,17 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from diptych.cli.console import Batch, Outcome, carry_out, size_of
+from diptych.cli.maps import maps_beside
 from diptych.cli.options import Jobs, ManifestFile, Output, Overwrite, Resume
+from diptych.codec.defaults import VIEW
+from diptych.codec.views import AUTO
 from diptych.errors import DiptychError
-from diptych.io.files import (
-    Job,
-    make_folder,
-    plan_jobs,
-    read_bytes,
-)
+from diptych.io.files import Job, make_folder, plan_jobs, read_bytes
 
 if TYPE_CHECKING:
     from PIL import Image
 
     from diptych.codec.codec import Codec
-from diptych.cli.maps import maps_beside
-from diptych.codec.views import AUTO
 
 Region = tuple[int, int, int, int]
 
@@ -62,7 +58,7 @@ def decode(
             callback=_checked_view,
             help="Which view, a blend of the two, what the file hints at, or a view file.",
         ),
-    ] = "human",
+    ] = VIEW,
     region: Annotated[
         str | None,
         typer.Option(metavar="X,Y,W,H", callback=_checked_region, help="Decode only this part, in pixels."),

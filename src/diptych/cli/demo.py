@@ -10,6 +10,7 @@ import typer
 import diptych
 from diptych.cli.console import say, tell
 from diptych.cli.options import Model, Overwrite, Quality
+from diptych.codec.defaults import QUALITY
 
 
 def demo(
@@ -20,11 +21,11 @@ def demo(
     output: Annotated[Path, typer.Option("-o", "--output", metavar="FOLDER", help="Where to write.")] = Path(
         "diptych-demo"
     ),
-    quality: Quality = 20,
+    quality: Quality = QUALITY,
     model: Model = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Show everything on one photo: the .dip file, both views, what the machine sees, a report.
+    """Show everything on one photo: the .dip file, both views, what the task network sees, a report.
 
     \b
     [bold]Examples[/bold]

@@ -22,6 +22,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 import diptych
+from diptych.codec.defaults import VIEW
 from diptych.io.files import find_files, read_bytes
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ class DecodeDip:
     """
 
     def __init__(
-        self, view: str | float = "machine", model: str | Path | None = None, view_file: str | Path | None = None
+        self, view: str | float = VIEW, model: str | Path | None = None, view_file: str | Path | None = None
     ) -> None:
         self.view = view
         self.model = None if model is None else str(model)
@@ -81,7 +82,7 @@ class DipDataset(Dataset[Any]):
     def __init__(
         self,
         source: str | Path | Sequence[str | Path],
-        view: str | float = "machine",
+        view: str | float = VIEW,
         transform: Callable[[Tensor], Any] | None = None,
         target: Callable[[Path], Any] | None = None,
         model: str | Path | None = None,

@@ -28,7 +28,7 @@ def feature_distance(wanted: Mapping[str, Tensor], seen: Mapping[str, Tensor]) -
     """How far the features of decoded pictures are from those of the originals.
 
     Args:
-        wanted: what :meth:`Machine.features` gave for the originals.
+        wanted: what :meth:`diptych.tasks.TaskNetwork.features` gave for the originals.
         seen: the same for the decoded pictures.
 
     Returns:

@@ -6,13 +6,13 @@ photo ──encode──> .dip ──decode──> machine view, human view ─�
 
 from __future__ import annotations
 
-from importlib import resources
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from PIL import Image
 
+from diptych.codec.defaults import CAT
 from diptych.errors import PictureError
 from diptych.io.files import make_folder, refuse_existing, write_bytes
 from diptych.io.images import read_picture
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 FITTED = ("jpeg",)
 """Anchors that get as many bytes as the codec's file."""
-NO_MACHINE = "no detections are drawn: there is no task network to draw them"
+NO_TASK = "no detections are drawn: there is no task network to draw them"
 
 
 class Demo(NamedTuple):
@@ -66,7 +66,7 @@ def run(
         DiptychError: if the photo cannot be read, the codec has no human view, or a file cannot be written.
             Nothing is written unless everything could be computed.
     """
-    source = photo or Path(str(resources.files("diptych") / "assets" / "chelsea.jpg"))
+    source = photo or CAT
     image, notes = read_picture(source)
     dip = folder / f"{source.stem}.dip"
     names = ["machine.png", "human.png", "views.png"]
@@ -89,7 +89,7 @@ def run(
     make_folder(folder)
     for target, content in zip(targets, contents, strict=True):
         write_bytes(content, target, overwrite)
-    return Demo(targets, notes if task else [*notes, NO_MACHINE])
+    return Demo(targets, notes if task else [*notes, NO_TASK])
 
 
 def _png(picture: Image.Image) -> bytes:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib import resources
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from diptych.codec import defaults
 from diptych.errors import DiptychError
 from diptych.io.files import refuse_existing, write_bytes
-from diptych.report.demo import NO_MACHINE
+from diptych.report.demo import NO_TASK
 from diptych.report.examples import FITTED, example
 from diptych.report.page import card, making, page
 from diptych.report.sources import Source, read
@@ -45,7 +45,7 @@ def run(
         photos: to be shown; without any, the cat that ships with the package.
         target: the page.
         codec: shows the photos; must have a human view.
-        task: the machine that draws detections; None goes on without, with a note.
+        task: the network that draws detections; None goes on without, with a note.
         quality: of the photos' ``.dip`` files, 0..100.
         model: the codec's file as the user named it; None for the shipped one, which has a model card.
         overwrite: whether ``target`` may be replaced.
@@ -59,10 +59,10 @@ def run(
             raise DiptychError(f"{target} is to be read and written at once; choose another name with -o")
     refuse_existing(target, overwrite)
     found, notes = _read(sources)
-    shown = photos or [Path(str(resources.files("diptych") / "assets" / "chelsea.jpg"))]
+    shown = photos or [defaults.CAT]
     examples = [example(photo, quality, codec, task) for photo in shown]
     notes += [f"{one.name}: {note}" for one in examples for note in one.notes]
-    notes += [] if task else [NO_MACHINE]
+    notes += [] if task else [NO_TASK]
     if not find_spec("matplotlib"):
         notes.append("no curves are drawn: they need pip install 'diptych[eval]'")
     words = ["diptych", "report", *map(str, sources), "-o", str(target), "-q", f"{quality:g}"]

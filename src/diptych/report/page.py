@@ -9,7 +9,7 @@ import re
 import shlex
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from importlib import metadata, resources
+from importlib import metadata
 from importlib.util import find_spec
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -22,6 +22,7 @@ from PIL import Image
 
 import diptych
 from diptych.checkerboard.detector import HOTTEST
+from diptych.codec import defaults
 from diptych.codec.view_difference import FULL_SCALE
 from diptych.evaluation.anchors import ANCHORS
 from diptych.io.heatmap import heat_map
@@ -65,7 +66,7 @@ class Making(NamedTuple):
 
 def card(codec: LoadedCodec, model: str | None) -> Codec:
     """What a page says of a codec; ``model`` is its file as the user named it, None for the shipped one."""
-    text = "" if model else (resources.files("diptych") / "weights" / "README.md").read_text(encoding="utf-8")
+    text = "" if model else (defaults.WEIGHTS / "README.md").read_text(encoding="utf-8")
     return Codec(codec.model_id.hex(), tables.of_costs(codec.complexity()), text)
 
 

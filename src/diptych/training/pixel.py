@@ -60,7 +60,7 @@ class PixelStage(Stage):
         passes = SCANS[recipe.scan](Widths().latent)
         self.model: CodecModel = load_model(recipe.start) if recipe.start else CodecModel(passes=passes)
 
-    def players(self) -> Mapping[str, list[nn.Module]]:
+    def networks(self) -> Mapping[str, list[nn.Module]]:
         return {"codec": [self.model]}
 
     def crops(self) -> TrainingPhotos:
@@ -72,7 +72,7 @@ class PixelStage(Stage):
     def batch(self, seed: int, number: int) -> Batch:
         return Batch(self.photos.draw(seed, number)[0], draw_qualities(self.recipe.batch, seed, number))
 
-    def losses(self, player: str, batch: Batch, progress: Tensor) -> dict[str, Tensor]:
+    def losses(self, network: str, batch: Batch, progress: Tensor) -> dict[str, Tensor]:
         device = next(self.model.parameters()).device
         x, quality = self.photos.pictures(batch.crops, device), batch.quality.to(device)
         coded = self.model(x, quality)
