@@ -18,10 +18,13 @@ from diptych.evaluation.statistics import Curve, bd_rate, interval, rate_for, re
 
 SHARES = (0.9, 0.95, 0.99)
 """Parts of the task networks' scores on the originals for which the rate is given."""
+PRECISIONS = Precision._fields
+AGREEMENTS = ("agreement", "characters")
+"""How task networks are scored without labels."""
 LOWER_IS_BETTER = frozenset({"lpips", "butteraugli", "features", "distance"})
-COMPARED = frozenset({"psnr", "ssim", "ms_ssim", "ssimulacra2", "agreement", *Precision._fields, *LOWER_IS_BETTER})
+COMPARED = frozenset({"psnr", "ssim", "ms_ssim", "ssimulacra2", *PRECISIONS, *AGREEMENTS, *LOWER_IS_BETTER})
 """What a BD-rate can be taken at equal values of."""
-RELATIVE = frozenset({"features", "distance", "agreement", *Precision._fields})
+RELATIVE = frozenset({"features", "distance", *PRECISIONS, *AGREEMENTS})
 """What is compared in percent as well."""
 _SUMS_ONLY = {"bytes", "fits"}
 Draws = dict[str, np.ndarray]
@@ -99,7 +102,7 @@ class Summary:
         """Bits per pixel that each view and anchor needs for a share of the scores on the originals."""
         for (codec, view), variants in self._curves.items():
             for metric, on_originals in self._draws[Variant(codec=ORIGINAL)].items():
-                if kind_of(metric) in ("ap50", "agreement"):
+                if kind_of(metric) in ("ap50", *AGREEMENTS):
                     for share in SHARES:
                         yield self._needed(codec, view, variants, metric, share, share * on_originals)
 
@@ -115,7 +118,7 @@ class Summary:
         for task, matches in self._measured.matches.items():
             precision = AveragePrecision(matches[variant])
             columns = np.vstack([precision.over(), precision.resampled(self._drawn)]).T
-            draws |= {f"{task}.{name}": column for name, column in zip(Precision._fields, columns, strict=True)}
+            draws |= {f"{task}.{name}": column for name, column in zip(PRECISIONS, columns, strict=True)}
         return draws
 
     def _means(self) -> dict[Variant, Draws]:
@@ -131,7 +134,7 @@ class Summary:
     def _point(self, variant: Variant, draws: Draws, rows: dict[str, Any]) -> Point:
         summary = {name: _interval(values) for name, values in draws.items()}
         for name, on_originals in self._draws[Variant(codec=ORIGINAL)].items():
-            if kind_of(name) in Precision._fields and variant.codec != ORIGINAL:
+            if kind_of(name) in PRECISIONS and variant.codec != ORIGINAL:
                 summary[f"{name}_relative"] = _interval(_share(draws[name], on_originals))
         return Point(**variant.model_dump(), summary=summary, rows=rows)
 

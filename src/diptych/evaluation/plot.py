@@ -24,6 +24,7 @@ LABELS = {
     "butteraugli": "Butteraugli, 3-norm (lower is better)",
     "ap50": "AP50",
     "agreement": "agreement",
+    "characters": "characters kept",
     "grid_4": "grid score, stride 4",
 }
 """The metrics that get a figure where they were measured, and their names."""

@@ -30,6 +30,7 @@ METRICS = {
     "ap": "AP",
     "ap_relative": "AP, share of uncompressed",
     "agreement": "agreement",
+    "characters": "characters kept",
     "distance": "distance of its features",
     "psnr": "PSNR, dB",
     "ssim": "SSIM",

@@ -19,7 +19,7 @@ from diptych.evaluation.average_precision import Detection, Overlap, PictureMatc
 from diptych.evaluation.cache import Cache
 from diptych.io.pixels import Picture, digest, pixels
 from diptych.tasks import PREDICTIONS, Task
-from diptych.tasks.agreement import agreement
+from diptych.tasks.agreement import agreement, characters_kept
 from diptych.tasks.labels import label_map
 
 Row = dict[str, float]
@@ -125,7 +125,7 @@ class TaskAccuracy:
     Args:
         task: the network.
         truth: labels of the photos, category ids 1..n.
-        overlap: what decides whether a detection is right; see :func:`overlap_of`.
+        overlap: what decides whether a detection is right: masks, or boxes of a network that has none.
         batch, cache: see :class:`Predictor`.
 
     Raises:
@@ -150,17 +150,20 @@ class TaskAccuracy:
 
 
 class TaskAgreement:
-    """A task network that is held against what it finds in the original: :func:`diptych.tasks.agreement.agreement`,
-    NaN where it finds nothing there."""
+    """A task network that is held against what it finds in the original; NaN where that is nothing.
 
-    name = "agreement"
+    See :func:`diptych.tasks.agreement.agreement` and, for what one reads where it found lines,
+    :func:`diptych.tasks.agreement.characters_kept`.
+    """
 
-    def __init__(self, task: Task, batch: int, cache: PredictionCache | None = None) -> None:
+    def __init__(self, task: Task, reads: bool, batch: int, cache: PredictionCache | None = None) -> None:
         self._predict = Predictor(task, batch, cache)
+        self._measures = {"agreement": agreement} | ({"characters": characters_kept} if reads else {})
+        self.name = " and ".join(self._measures)
 
     def __call__(self, image_id: int, pictures: Sequence[Picture]) -> list[Row]:
         found = [found_again(seen) for seen in self._predict(pictures)]
-        return [{"agreement": agreement(found[0], seen)} for seen in found]
+        return [{name: measure(found[0], seen) for name, measure in self._measures.items()} for seen in found]
 
 
 def score_of(task: Task, truth: COCO | None, batch: int, cache: PredictionCache | None = None) -> Score:
@@ -169,21 +172,22 @@ def score_of(task: Task, truth: COCO | None, batch: int, cache: PredictionCache 
     Raises:
         RecipeError: if it does not detect anything.
     """
-    overlap = overlap_of(task)
+    outputs = _outputs(task)
+    overlap: Overlap = "segm" if "masks" in outputs else "bbox"
     if truth is not None and {category["name"] for category in truth.dataset["categories"]} & set(task.classes):
         return TaskAccuracy(task, truth, overlap, batch, cache)
-    return TaskAgreement(task, batch, cache)
+    return TaskAgreement(task, "texts" in outputs, batch, cache)
 
 
-def overlap_of(task: Task) -> Overlap:
-    """Whether a task network's detections are compared by masks or, as it has none, by boxes.
+def _outputs(task: Task) -> set[str]:
+    """Names of what a task network gives.
 
     Raises:
         RecipeError: if it does not detect at all.
     """
     if not hasattr(task, "predict"):
         raise RecipeError("the task network only has features, an evaluation needs one that detects")
-    found = task.predict([torch.full((3, 96, 96), 0.5)])[0]
-    if not {"boxes", "labels", "scores"} <= found.keys():
+    found = set(task.predict([torch.full((3, 96, 96), 0.5)])[0])
+    if not {"boxes", "labels", "scores"} <= found:
         raise RecipeError("the task network's outputs are not detections: its description needs a decoder")
-    return "segm" if "masks" in found else "bbox"
+    return found
