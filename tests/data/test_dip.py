@@ -48,7 +48,7 @@ def test_view_file(folder: Path, codec: Codec, codec_file: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(("start", "workers"), [("fork", 2), ("spawn", 1)])
 def test_workers_decode(folder: Path, codec: Codec, codec_file: Path, start: str, workers: int) -> None:
-    dataset = DipDataset(folder, model=codec_file, target=_name)
+    dataset = DipDataset(folder, "machine", model=codec_file, target=_name)
     loader = DataLoader(dataset, batch_size=3, num_workers=workers, collate_fn=list, multiprocessing_context=start)
     found = [item for batch in loader for item in batch]
     assert [name for _, name in found] == [path.name for path in dataset.files]
@@ -62,7 +62,7 @@ def _name(path: Path) -> str:
 
 def test_workers_feed_the_task_network(folder: Path, codec_file: Path) -> None:
     task = shipped_task()
-    dataset = DipDataset(folder / "cats", model=codec_file)
+    dataset = DipDataset(folder / "cats", "machine", model=codec_file)
     loader = DataLoader(dataset, batch_size=2, num_workers=2, collate_fn=list)
     found = [detections for images in loader for detections in task.predict(images)]
     assert len(found) == 3
