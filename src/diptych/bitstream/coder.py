@@ -9,7 +9,7 @@ Inside a chunk the symbols are sorted by table, keeping their order within a tab
 several times faster to code than a table per symbol. ``docs/bitstream.md`` specifies the stream down to the
 bit; ``tests/bitstream/reference_coder.py`` is that specification as a program.
 
-A table is a row of positive integers that sum to ``2**24``: all that the coder knows about the statistics of symbols.
+A table is a row of positive integers that sum to ``2**24``: all that the coder knows of the statistics of symbols.
 Tables are made once, when a model is frozen, and read back from its file as they are. No transcendental function is
 evaluated when a file is decoded, so two machines can never disagree about a probability.
 """
