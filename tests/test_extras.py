@@ -102,7 +102,7 @@ def test_everyday_work_needs_no_extra(tmp_path: Path, codec_file: Path) -> None:
     ],
 )
 def test_the_missing_extra_is_named(tmp_path: Path, extra: str, command: list[str], beginning: str) -> None:
-    (tmp_path / "network.yaml").write_text("kind: onnx\nmodel: net.onnx\ndecode: {kind: none}\n")
+    (tmp_path / "network.yaml").write_text("kind: onnx\nnetwork: net.onnx\nclasses: [cat]\n")
     picture(40, 30).save(tmp_path / "photo.png")
     codes, said = without(modules(extra.split(",")[-1]), command, folder=tmp_path)
     assert codes == [1]
