@@ -73,7 +73,7 @@ def test_regions_are_connected_by_sides() -> None:
     assert largest_region(levels) == (8, 8, 16, 16, 192, 8)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(height=st.integers(1, 40), width=st.integers(1, 40), seed=st.integers(0, 99))
 def test_region_lies_inside_and_differs(height: int, width: int, seed: int) -> None:
     levels = np.random.default_rng(seed).uniform(0, 7, (height, width)).astype(np.float32)
