@@ -19,7 +19,9 @@ from diptych.codec.weights import load_codec
 from diptych.training.export import save_model, save_view, trainable
 from samples import lively_model
 
-hypothesis.settings.register_profile("diptych", deadline=None)  # how fast a machine is, is no property of the code
+hypothesis.settings.register_profile(  # how fast a machine is, is no property of the code
+    "diptych", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
 hypothesis.settings.load_profile("diptych")
 
 
