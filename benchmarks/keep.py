@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from diptych.tasks.score import Found, kept
 from PIL import Image
 from rich.console import Console
 from rich.progress import track
@@ -36,7 +37,6 @@ from diptych.evaluation.anchors import ANCHORS
 from diptych.evaluation.statistics import interval, resamples
 from diptych.io.files import write_bytes
 from diptych.tasks import load_task
-from diptych.tasks.score import Found, kept
 from diptych.tasks.view_hint import predicted
 
 NETWORKS = {

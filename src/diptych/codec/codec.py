@@ -89,6 +89,10 @@ class Codec:
         self.model_id = frozen.model_id
         self.alone = alone
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """What a codec is made of anew in another process, by the CPU's engine there."""
+        return Codec, (self.frozen, self.transforms.human, None, self.alone)
+
     @property
     def has_human_view(self) -> bool:
         """Whether there is any other view than the machine's."""

@@ -22,7 +22,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 import diptych
-from diptych.io.files import find_files, read_bytes
+from diptych.io.files import find_files, named, read_bytes
+from diptych.io.places import Name
 
 if TYPE_CHECKING:
     from diptych.codec.codec import Codec
@@ -51,13 +52,13 @@ class DecodeDip:
         self.model = None if model is None else str(model)
         self.view_file = None if view_file is None else str(view_file)
 
-    def __call__(self, file: bytes | str | Path) -> Tensor:
+    def __call__(self, file: bytes | str | Name) -> Tensor:
         """Decode a file's bytes, or the file of this name.
 
         Raises:
             DiptychError: if it cannot be read, or its codec is not the one that was named or not here.
         """
-        data = file if isinstance(file, bytes) else read_bytes(Path(file))
+        data = file if isinstance(file, bytes) else read_bytes(named(file))
         picture = _codec(self.model, self.view_file).decode(data, self.view)
         return torch.from_numpy(np.array(picture)).permute(2, 0, 1).float().div_(255)
 
@@ -69,7 +70,7 @@ class DipDataset(Dataset[Any]):
     """The pictures in ``.dip`` files, by name.
 
     Args:
-        source: a folder (with its subfolders), or files.
+        source: a folder (with its subfolders), or files; elsewhere too, such as ``s3://archive/``.
         view, model, view_file: see :class:`DecodeDip`.
         transform: applied to each ``(3, H, W)`` tensor.
         target: gives what belongs to a file, such as boxes and labels; with it, items are pairs.
@@ -83,7 +84,7 @@ class DipDataset(Dataset[Any]):
         source: str | Path | Sequence[str | Path],
         view: str | float = "machine",
         transform: Callable[[Tensor], Any] | None = None,
-        target: Callable[[Path], Any] | None = None,
+        target: Callable[[Name], Any] | None = None,
         model: str | Path | None = None,
         view_file: str | Path | None = None,
     ) -> None:

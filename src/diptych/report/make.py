@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import diptych
 from diptych.errors import DiptychError
 from diptych.io.files import refuse_existing, write_bytes
+from diptych.io.places import Name, Place
 from diptych.report.demo import NO_MACHINE
 from diptych.report.examples import encoders, example
 from diptych.report.page import Codec as CodecCard
@@ -36,7 +37,7 @@ class Made(NamedTuple):
 
 
 def run(
-    sources: Sequence[Path],
+    sources: Sequence[Name],
     photos: Sequence[Path],
     target: Path,
     codec: Codec,
@@ -62,7 +63,7 @@ def run(
             written. Nothing is written unless everything could be made.
     """
     for path in (*sources, *photos):
-        if target.exists() and path.exists() and target.samefile(path):
+        if not isinstance(path, Place) and target.exists() and path.exists() and target.samefile(path):
             raise DiptychError(f"{target} is to be read and written at once; choose another name with -o")
     refuse_existing(target, overwrite)
     found, notes = _read(sources)
@@ -75,7 +76,7 @@ def run(
     return Made(target, notes)
 
 
-def _read(sources: Sequence[Path]) -> tuple[dict[str, Source], list[str]]:
+def _read(sources: Sequence[Name]) -> tuple[dict[str, Source], list[str]]:
     found, notes = {}, []
     for path in sources:
         source = read(path)
@@ -96,7 +97,7 @@ def _card(codec: Codec, model: str | None) -> CodecCard:
 
 
 def _making(
-    sources: Sequence[Path], photos: Sequence[Path], target: Path, quality: float, model: str | None, codec: Codec
+    sources: Sequence[Name], photos: Sequence[Path], target: Path, quality: float, model: str | None, codec: Codec
 ) -> Making:
     words = ["diptych", "report", *map(str, sources), "-o", str(target), "-q", f"{quality:g}"]
     for photo in photos:
