@@ -65,7 +65,8 @@ def on_cluster(
     try:
         ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, ValueError, RuntimeError) as error:
-        raise DiptychError(f"there is no Ray cluster at {address}: {str(error).splitlines()[0]}") from None
+        reason = str(error).partition(". ")[0]
+        raise DiptychError(f"there is no Ray cluster at '{address}': {reason[:1].lower()}{reason[1:]}") from None
     try:
         shared = [ray.put((work, codec, os.getcwd()))]  # in a list, so that tasks are handed the reference
         task = ray.remote(num_cpus=1, max_retries=_TRIES)(_do_all)

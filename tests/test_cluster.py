@@ -1,0 +1,150 @@
+"""Coding on a Ray cluster of this machine: two nodes, of which one is killed."""
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from diptych.codec.codec import Codec
+from samples import picture
+
+ray = pytest.importorskip("ray")
+pytestmark = pytest.mark.slow
+PHOTOS = 24
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    """Two nodes of one processor; tests may kill the second."""
+    from ray.cluster_utils import Cluster
+
+    os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
+    node = {"num_cpus": 1, "object_store_memory": 80 << 20}
+    found = Cluster(initialize_head=True, head_node_args={**node, "include_dashboard": False})
+    found.second = found.add_node(**node)
+    found.wait_for_nodes()
+    yield found
+    found.shutdown()
+
+
+def test_no_cluster(tmp_path: Path) -> None:
+    """Runs before the cluster is there, which ``auto`` would find."""
+    picture(9, 9).save(tmp_path / "a.png")
+    words = [sys.executable, "-m", "diptych", "encode", "a.png", "--cluster", "auto"]
+    environment = {**os.environ, "RAY_TMPDIR": str(tmp_path)}
+    done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith(
+        "diptych: error: there is no Ray cluster at 'auto': could not find"
+    )
+
+
+def command(cluster: Any, folder: Path, model: Path, *more: object) -> list[str]:
+    words = [sys.executable, "-m", "diptych", "encode", "in", "-o", "out", "--cluster", cluster.address]
+    return [*words, "--model", str(model), "--manifest", "m.jsonl", *map(str, more)]
+
+
+def check(folder: Path, codec: Codec) -> None:
+    """Everything is there once, and is what one process makes."""
+    lines = [json.loads(line) for line in (folder / "m.jsonl").read_text().splitlines()]
+    assert sorted(line["source"] for line in lines) == [f"in/{number:02}.png" for number in range(PHOTOS)]
+    assert sorted(path.name for path in (folder / "out").iterdir()) == [
+        f"{number:02}.dip" for number in range(PHOTOS)
+    ]
+    for line in lines:
+        data = (folder / line["output"]).read_bytes()
+        assert line["error"] is None
+        assert line["sha256"] == hashlib.sha256(data).hexdigest()
+        assert data == codec.encode(picture(96, 64, int(Path(line["source"]).stem)), 40)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "in").mkdir()
+    for number in range(PHOTOS):
+        picture(96, 64, number).save(tmp_path / f"in/{number:02}.png")
+    return tmp_path
+
+
+def wait_for_files(folder: Path, process: subprocess.Popen[str]) -> None:
+    end = time.monotonic() + 100
+    while not list((folder / "out").glob("*.dip")) and process.poll() is None:
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_files_are_those_of_one_process(cluster: Any, folder: Path, codec_file: Path, codec: Codec) -> None:
+    done = subprocess.run(command(cluster, folder, codec_file), cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == PHOTOS
+    assert done.stderr.startswith(f"files: {PHOTOS} of {PHOTOS}, ")
+    assert len(done.stderr.splitlines()) == 1
+    check(folder, codec)
+
+
+def test_the_driver_is_killed(cluster: Any, folder: Path, codec_file: Path, codec: Codec) -> None:
+    process = subprocess.Popen(
+        command(cluster, folder, codec_file), cwd=folder, stdout=subprocess.DEVNULL, text=True
+    )
+    wait_for_files(folder, process)
+    process.kill()
+    process.wait()
+    resumed = command(cluster, folder, codec_file, "--resume")
+    done = subprocess.run(resumed, cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    check(folder, codec)
+
+
+def test_bad_photos_fail_alone(cluster: Any, folder: Path, codec_file: Path) -> None:
+    (folder / "in/bad.jpg").write_bytes(b"nothing")
+    done = subprocess.run(command(cluster, folder, codec_file), cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "diptych: error: cannot read in/bad.jpg: " in done.stderr
+    assert "1 of 25 files failed" in done.stderr
+    assert len(list((folder / "out").iterdir())) == PHOTOS
+
+
+def test_data_sets(cluster: Any, codec: Codec) -> None:
+    from diptych import cluster as coding
+
+    ray.init(cluster.address, logging_level="ERROR", log_to_driver=False)
+    try:
+        pictures = [np.asarray(picture(32 + 16 * (number % 2), 32, number)) for number in range(4)]
+        rows = [{"image": pixels, "number": number} for number, pixels in enumerate(pictures)]
+        coded = coding.encode(ray.data.from_items(rows), quality=30, codec=codec).materialize()
+        shown = coding.decode(coded, "human", column="dip", codec=codec).take_all()
+        files = {row["number"]: row["dip"] for row in coded.take_all()}
+    finally:
+        ray.shutdown()
+    assert files == {number: codec.encode(pixels, 30) for number, pixels in enumerate(pictures)}
+    for row in shown:
+        assert (row["image"] == np.asarray(codec.decode(files[row["number"]], "human"))).all()
+
+
+def test_a_node_is_killed(cluster: Any, folder: Path, codec_file: Path, codec: Codec) -> None:
+    process = subprocess.Popen(
+        command(cluster, folder, codec_file),
+        cwd=folder,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    wait_for_files(folder, process)
+    [raylet] = cluster.second.all_processes["raylet"]
+    workers = subprocess.run(
+        ["ps", "-o", "pid=", "--ppid", str(raylet.process.pid)], capture_output=True, text=True
+    )
+    for pid in [raylet.process.pid, *map(int, workers.stdout.split())]:
+        os.kill(pid, signal.SIGKILL)
+    _, said = process.communicate(timeout=200)
+    assert process.returncode == 0, said
+    check(folder, codec)
