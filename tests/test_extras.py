@@ -15,7 +15,7 @@ from imports import FILES, ROOT, imported, part_of
 from samples import picture
 
 PROJECT = ROOT / "pyproject.toml"
-EXTRAS = ("train", "eval", "onnx", "serve")
+EXTRAS = ("train", "eval", "onnx", "serve", "remote", "cluster")
 WITHOUT = """
 import json, sys
 
@@ -91,6 +91,9 @@ def test_everyday_work_needs_no_extra(tmp_path: Path, codec_file: Path) -> None:
         ("eval", ["encode", "photo.png", "--target", "ssimulacra2=60"], "--target ssimulacra2 needs the package "),
         ("onnx", ["lint", "any.onnx"], "an ONNX file needs the package 'onnx'"),
         ("onnx", ["label", ".", "--task", "machine.yaml"], "machine.yaml needs the package "),
+        ("remote", ["encode", "s3://bucket/photo.png"], "s3://bucket/photo.png needs the package 'fsspec'"),
+        ("remote", ["encode", "photo.png", "-o", "s3://bucket/"], "s3://bucket/photo.dip needs the package "),
+        ("cluster", ["encode", "photo.png", "--cluster", "auto"], "--cluster needs the package 'ray'"),
         ("serve", ["serve"], "the server needs the package "),
     ],
 )

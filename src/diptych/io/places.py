@@ -20,6 +20,7 @@ from diptych.errors import DiptychError, extra
 
 SCHEME = re.compile(r"([a-z][a-z0-9+.-]+)://")
 """How the name of a file begins that may be elsewhere."""
+_IN_EXTRA = ("s3fs", "gcsfs", "paramiko")
 _SAVED_EVERY = 30.0
 """Seconds between two versions of a :class:`Growing` file."""
 _ONE_BY_ONE = 8
@@ -181,8 +182,9 @@ def _opened(place: Place) -> tuple[Any, str]:
 
         try:
             system, path = url_to_fs(str(place), use_listings_cache=False)
-        except ImportError as error:  # in which fsspec wraps the one of the package for this scheme
-            raise error.__cause__ or error from None
+        except ImportError as error:  # fsspec's sentence on the package for this scheme
+            cause = error.__cause__
+            raise cause if getattr(cause, "name", None) in _IN_EXTRA and cause else error from None
     return system, path
 
 
