@@ -31,8 +31,10 @@ if TYPE_CHECKING:
 Item = TypeVar("Item")
 Found = TypeVar("Found")
 
-_CHUNK = 8
-"""Items of a task at most: enough that handing it out costs nothing beside the work, few enough to be lost."""
+_CHUNK = 32
+"""Items of a task at most: enough that handing it out costs little beside the work, few enough to be lost."""
+_TASKS = 8
+"""Tasks for each processor at least, so that all end at about the same time."""
 _TRIES = 3
 """Times that Ray tries a task again whose worker or node died."""
 
@@ -70,7 +72,7 @@ def on_cluster(
     try:
         shared = [ray.put((work, codec, os.getcwd()))]  # in a list, so that tasks are handed the reference
         task = ray.remote(num_cpus=1, max_retries=_TRIES)(_do_all)
-        size = min(_CHUNK, 1 + len(items) // (4 * _processors()))
+        size = min(_CHUNK, 1 + len(items) // (_TASKS * _processors()))
         waiting = deque(items[start : start + size] for start in range(0, len(items), size))
         running: dict[Any, Sequence[Item]] = {}
         while waiting or running:

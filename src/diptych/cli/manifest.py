@@ -1,7 +1,7 @@
 """The list of what was made of which file: JSON Lines, or CSV.
 
 A line is written when its file is complete, in one piece, so that a run that is killed leaves whole lines (a cut
-off last line is ignored); elsewhere (``s3://``), lines of half a minute are written at once. Its entries:
+off last line is ignored); elsewhere (``s3://``), lines of some seconds are written at once. Its entries:
 
 ===================================== ==========================================================================
 ``source``, ``output``                names, as the command was given them
@@ -24,6 +24,7 @@ import io
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from io import BufferedReader, BytesIO
 from types import TracebackType
@@ -122,7 +123,9 @@ class Manifest:
     def _opened(self) -> BinaryIO | Growing:
         """The file to append to; not made before there is a first line, as the codec may be missing."""
         if self._file is None:
-            lines = [*self._kept, *(entry(job, self._dip(job)) for job in self._unlisted)]
+            with ThreadPoolExecutor() as pool:  # where files are elsewhere, reading them is waiting
+                found = pool.map(lambda job: entry(job, self._dip(job)), self._unlisted)
+                lines = [*self._kept, *found]
             start = b"".join([self._text.start, *map(self._text.write, lines)])
             if isinstance(self._path, Place):
                 self._file = Growing(self._path, start)

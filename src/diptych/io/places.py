@@ -21,7 +21,7 @@ from diptych.errors import DiptychError, extra
 SCHEME = re.compile(r"([a-z][a-z0-9+.-]+)://")
 """How the name of a file begins that may be elsewhere."""
 _IN_EXTRA = ("s3fs", "gcsfs", "paramiko")
-_SAVED_EVERY = 30.0
+_SAVED_EVERY = 10.0
 """Seconds between two versions of a :class:`Growing` file."""
 _ONE_BY_ONE = 8
 """Files of a folder that are asked for each, rather than listing it."""
