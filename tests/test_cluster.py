@@ -97,7 +97,7 @@ def test_the_driver_is_killed(cluster: Any, folder: Path, codec_file: Path, code
     )
     wait_for_files(folder, process)
     process.kill()
-    process.wait()
+    assert process.wait() == -signal.SIGKILL
     resumed = command(cluster, folder, codec_file, "--resume")
     done = subprocess.run(resumed, cwd=folder, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -145,6 +145,7 @@ def test_a_node_is_killed(cluster: Any, folder: Path, codec_file: Path, codec: C
     )
     for pid in [raylet.process.pid, *map(int, workers.stdout.split())]:
         os.kill(pid, signal.SIGKILL)
+    assert process.poll() is None
     _, said = process.communicate(timeout=200)
     assert process.returncode == 0, said
     check(folder, codec)
