@@ -19,6 +19,7 @@ SAMPLE = ROOT / "src/diptych/assets/chelsea.jpg"
 WORKS = (
     ("--help",),
     ("encode", str(SAMPLE), "-o", "cat.dip"),
+    ("encode", str(SAMPLE), "-o", "hinted.dip", "--view-hint", "auto", "--keep", "0.9"),
     ("decode", "cat.dip", "-o", "cat.png"),
     ("info", "cat.dip"),
     ("grid", "cat.png"),
@@ -31,11 +32,12 @@ WORKS = (
 NEEDS = (
     ("train", ("train", "pixel", str(ROOT / "recipes/pixel.yaml"))),
     ("train", ("encode", str(SAMPLE), "-o", "better.dip", "--optimize", "3")),
-    ("train", ("encode", str(SAMPLE), "-o", "hinted.dip", "--view-hint", "auto")),
     ("train", ("label", ".")),
     ("eval", ("evaluate", str(ROOT / "recipes/eval-kodak.yaml"))),
     ("onnx", ("lint", "network.onnx")),
     ("serve", ("serve",)),
+    ("remote", ("encode", "s3://bucket/photo.jpg")),
+    ("cluster", ("encode", str(SAMPLE), "-o", "cluster.dip", "--cluster", "auto")),
 )
 TRAINING = ("torch", "torchvision", "timm", "pycocotools")
 MEGABYTES = 400

@@ -1,15 +1,15 @@
-"""What codecs that were trained differently are worth to several machines, at equal bits.
+"""What codecs that were trained differently are worth to several task networks, at equal bits.
 
-    python benchmarks/codecs.py one=runs/one-machine/weights.safetensors \\
-        two=runs/two-machines/weights.safetensors --machine own=src/diptych/weights/task.safetensors \\
-        --machine fcos=weights/fcos.safetensors --machine fastestdet=recipes/machines/fastestdet.yaml \\
+    python benchmarks/codecs.py one=runs/one-task/weights.safetensors \\
+        two=runs/two-tasks/weights.safetensors --task mask-rcnn=src/diptych/weights/task.safetensors \\
+        --task fcos=weights/fcos.safetensors --task fastestdet=recipes/tasks/fastestdet.yaml \\
         --photos ../shared/data/voc/val --labels ../shared/data/voc/val.json --limit 200 \\
-        --out results/two-machines.json
+        --out results/two-tasks.json
 
-Every photo is coded by every codec in real files and shown to every machine, in the machine view. A machine is
+Every photo is coded by every codec in real files and shown to every task network, in the machine view. A network is
 scored by AP50 where the labels know its classes, else by how far it agrees with what it sees in the originals. The
 BD-rate of a codec is taken at equal score against the first one named, with paired intervals over the photos; and
-again at equal distance of the machine's features, which tells small changes sooner.
+again at equal distance of the network's features, which tells small changes sooner.
 """
 
 from __future__ import annotations
@@ -33,12 +33,13 @@ from diptych.data.coco import CocoDataset
 from diptych.data.photos import Photos
 from diptych.evaluation.cache import Cache
 from diptych.evaluation.statistics import bd_rate, interval, resamples, sampled
-from diptych.evaluation.task_accuracy import Memory
+from diptych.evaluation.task_accuracy import PredictionCache
 from diptych.evaluation.transfer import measure_of
 from diptych.evaluation.variants import ORIGINAL, Variant, decoded
 from diptych.io.files import write_bytes
 from diptych.io.progress import progress
-from diptych.tasks import feature_distance, load_task
+from diptych.nn.losses import feature_distance
+from diptych.tasks import load_task
 
 DRAWS = 300
 
@@ -55,10 +56,10 @@ class Curves:
     def __init__(self, path: Path, arguments: argparse.Namespace, dataset: CocoDataset | None) -> None:
         self.codec, self.qualities = load(path), arguments.qualities
         cache = Cache(Path(".diptych-cache"))
-        self.machines = {name: load_task(where) for name, where in arguments.machine}
+        self.tasks = {name: load_task(where) for name, where in arguments.task}
         self.measures = {
-            name: measure_of(self.machines[name], dataset, 8, Memory(cache, self.machines[name], where))
-            for name, where in arguments.machine
+            name: measure_of(self.tasks[name], dataset, 8, PredictionCache(cache, self.tasks[name], where))
+            for name, where in arguments.task
         }
         self.bpp: dict[Variant, list[float]] = defaultdict(list)
         self.distances: dict[tuple[str, Variant], list[float]] = defaultdict(list)
@@ -74,18 +75,18 @@ class Curves:
                 found = feature_distance(wanted, self._features(name, np.asarray(one.picture)))
                 self.distances[name, one.variant].append(float(found))
 
-    def of(self, machine: str, drawn: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def of(self, task: str, drawn: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Rates, scores and distances, ``(1 + draws, qualities)`` each."""
         coded = [variant for variant in self.bpp if variant.codec != ORIGINAL]
         rates = [sampled(self.bpp[variant], drawn) for variant in coded]
-        scores = [self.measures[machine].values(variant, drawn) for variant in coded]
-        distances = [sampled(self.distances[machine, variant], drawn) for variant in coded]
+        scores = [self.measures[task].values(variant, drawn) for variant in coded]
+        distances = [sampled(self.distances[task, variant], drawn) for variant in coded]
         return np.stack(rates, 1), np.stack(scores, 1), np.stack(distances, 1)
 
     @torch.inference_mode()
-    def _features(self, machine: str, pixels: np.ndarray) -> dict[str, torch.Tensor]:
+    def _features(self, task: str, pixels: np.ndarray) -> dict[str, torch.Tensor]:
         x = torch.from_numpy(np.array(pixels)).permute(2, 0, 1)[None].float() / 255
-        found: dict[str, torch.Tensor] = self.machines[machine].features(x)
+        found: dict[str, torch.Tensor] = self.tasks[task].features(x)
         return found
 
 
@@ -103,15 +104,15 @@ def photos_of(arguments: argparse.Namespace, dataset: CocoDataset | None) -> Ite
 
 
 def compared(curves: dict[str, Curves], count: int, bounds: tuple[float, float]) -> list[dict[str, Any]]:
-    """A row per machine and codec."""
+    """A row per task network and codec."""
     drawn, rows = resamples(count, DRAWS), []
     first = next(iter(curves.values()))
-    for machine, measure in first.measures.items():
+    for task, measure in first.measures.items():
         on_originals = float(measure.values(Variant(ORIGINAL), drawn)[0])
-        anchor = first.of(machine, drawn)
+        anchor = first.of(task, drawn)
         for name, curve in curves.items():
-            rates, scores, distances = curve.of(machine, drawn)
-            row = {"machine": machine, "measure": measure.name, "codec": name, "on originals": on_originals}
+            rates, scores, distances = curve.of(task, drawn)
+            row = {"task": task, "measure": measure.name, "codec": name, "on originals": on_originals}
             row |= {"bpp": rates[0].tolist(), "score": scores[0].tolist(), "distance": distances[0].tolist()}
             if curve is not first:
                 row["bd_rate"] = _saved(anchor[0], anchor[1], rates, scores, bounds)
@@ -135,7 +136,7 @@ def _saved(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("codecs", type=named, nargs="+", metavar="NAME=WEIGHTS", help="the first is the anchor")
-    parser.add_argument("--machine", type=named, action="append", required=True, metavar="NAME=FILE")
+    parser.add_argument("--task", type=named, action="append", required=True, metavar="NAME=FILE")
     parser.add_argument("--photos", type=Path, required=True)
     parser.add_argument("--labels", type=Path)
     parser.add_argument("--limit", type=int, default=0, help="use only this many photos")
@@ -164,11 +165,11 @@ def main() -> None:
 
 
 def show(rows: list[dict[str, Any]]) -> None:
-    table = Table("machine", "score on the originals", "codec", "score at bpp", "BD-rate", "at equal distance")
+    table = Table("task network", "score on the originals", "codec", "score at bpp", "BD-rate", "at equal distance")
     for row in rows:
         points = ", ".join(f"{s:.3f} at {b:.3f}" for b, s in zip(row["bpp"], row["score"], strict=True))
         cells = [_cell(row.get(name)) for name in ("bd_rate", "bd_rate of distance")]
-        table.add_row(row["machine"], f"{row['measure']} {row['on originals']:.3f}", row["codec"], points, *cells)
+        table.add_row(row["task"], f"{row['measure']} {row['on originals']:.3f}", row["codec"], points, *cells)
     Console(width=200).print(table)
 
 

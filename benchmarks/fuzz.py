@@ -34,7 +34,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from importlib import metadata, resources
+from importlib import metadata
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 from unittest.mock import patch
@@ -48,6 +48,7 @@ import diptych
 import diptych.codec.codec as codec_module
 from diptych import BitstreamError, Codec
 from diptych.bitstream import pack, unpack
+from diptych.codec.defaults import CAT
 from diptych.codec.processes import cores
 from mutations import EXPENSIVE, MUTATIONS, sealed
 
@@ -140,7 +141,7 @@ def hash_of(codec: Codec, data: bytes) -> str:
 
 def make_originals(codec: Codec) -> list[Original]:
     """Small files of all kinds: a photo's details and noise, one tile and many, qualities from 0 to 100."""
-    with Image.open(str(resources.files("diptych") / "assets" / "chelsea.jpg")) as photo:
+    with Image.open(CAT) as photo:
         photo = photo.convert("RGB")
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 24, 3), np.uint8))
     sizes = [(1, 1), (17, 33), (64, 64), (96, 80), (5, 90)]

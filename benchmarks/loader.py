@@ -3,7 +3,8 @@
     python benchmarks/loader.py ../shared/data/voc/val --limit 200
 
 The photos are encoded into a temporary folder. Then a ``DataLoader`` with 0, 1 and 2 workers reads each kind of
-file, alone and in front of the shipped machine, which has as many threads as torch gives it (``OMP_NUM_THREADS``).
+file, alone and in front of the shipped task network, which has as many threads as torch gives
+it (``OMP_NUM_THREADS``).
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from torch.utils.data import DataLoader, Dataset
 import diptych
 from diptych.data.dip import DipDataset
 from diptych.io.images import read_picture
-from diptych.tasks import load_task
+from diptych.tasks import shipped_task
 
 
 class Photos(Dataset[Tensor]):
@@ -49,7 +49,7 @@ def main() -> None:
     parser.add_argument("--model", help="a codec file, by default the shipped one")
     arguments = parser.parse_args()
     files = sorted(arguments.photos.iterdir())[: arguments.limit]
-    task = load_task(Path(str(resources.files("diptych") / "weights" / "task.safetensors")))
+    task = shipped_task()
     with tempfile.TemporaryDirectory() as folder:
         codec = diptych.load(arguments.model)
         for path in files:
@@ -57,13 +57,13 @@ def main() -> None:
             Path(folder, f"{path.stem}.dip").write_bytes(data)
         dips = DipDataset(folder, "machine", model=arguments.model)
         print(f"{len(files)} photos at quality {arguments.quality:g}, {torch.get_num_threads()} threads, images/s")
-        print(f"{'workers':10}{'.dip':>8}{'photos':>8}{'.dip to machine':>18}{'photos to machine':>20}")
+        print(f"{'workers':10}{'.dip':>8}{'photos':>8}{'.dip to task':>18}{'photos to task':>20}")
         for workers in (0, 1, 2):
-            rates = [rate(data, workers, machine) for machine in (None, task) for data in (dips, Photos(files))]
+            rates = [rate(data, workers, network) for network in (None, task) for data in (dips, Photos(files))]
             print(f"{workers:<10}{rates[0]:8.1f}{rates[1]:8.1f}{rates[2]:18.2f}{rates[3]:20.2f}", flush=True)
 
 
-def rate(data: Dataset[Any], workers: int, machine: Any) -> float:
+def rate(data: Dataset[Any], workers: int, task: Any) -> float:
     """Images per second, the start of the workers not counted."""
     loader = DataLoader(data, batch_size=4, num_workers=workers, collate_fn=list)
     batches = iter(loader)
@@ -71,8 +71,8 @@ def rate(data: Dataset[Any], workers: int, machine: Any) -> float:
     start, count = time.perf_counter(), 0
     for images in batches:
         count += len(images)
-        if machine is not None:
-            machine.predict(images)
+        if task is not None:
+            task.predict(images)
     return count / (time.perf_counter() - start)
 
 

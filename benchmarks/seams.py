@@ -66,7 +66,7 @@ def coded(codec: codec_module.Codec, photo: Image.Image, quality: float, tile: i
     limit = 0 if tile else codec_module.ONE_TILE_PIXELS
     with patch.object(codec_module, "TILE", tile), patch.object(codec_module, "ONE_TILE_PIXELS", limit):
         data = codec.encode(photo, quality)
-    return len(data), np.asarray(codec.decode(data))
+    return len(data), np.asarray(codec.decode(data, "machine"))
 
 
 def row(photos: list[Image.Image], of: Callable[[Image.Image], dict[str, float]]) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""What encoder-side search saves: bits at equal feature distance, of the machine searched for and of others.
+"""What encoder-side search saves: bits at equal feature distance, of the task network searched for and of others.
 
     python benchmarks/search.py ../shared/data/voc/val --photos 6 --out results/search.json
     python benchmarks/search.py ../shared/data/voc/val --labels ../shared/data/voc/val.json --photos 100 \\
@@ -8,7 +8,7 @@ The codec's own curve over ``CURVE`` is interpolated between means over the phot
 saving is how far a variant's bits lie below it at the variant's own distance, or squared error. Distances are
 averaged over three sizes of the picture. A dead zone, the classical way to save bits without a search, stands
 beside it: residuals shrink by a share of a quantization step before they are rounded. ``--labels`` adds mask AP50
-(box AP50 where a machine has no masks).
+(box AP50 where a task network has no masks).
 """
 
 from __future__ import annotations
@@ -33,16 +33,17 @@ from torch.nn.functional import interpolate, pad
 from diptych.bitstream import Header
 from diptych.codec.architecture import HYPER_STRIDE
 from diptych.codec.codec import Codec, Refine
+from diptych.codec.defaults import CODEC, TASK
 from diptych.codec.weights import load_codec
 from diptych.data.coco import CocoDataset
 from diptych.data.photos import Photos
 from diptych.io.files import write_bytes
 from diptych.nn.arrays import model_of
-from diptych.tasks import feature_distance, load_task
+from diptych.nn.losses import feature_distance
+from diptych.tasks import load_task
 from diptych.tasks.latent_search import Search
 
-WEIGHTS = Path("src/diptych/weights")
-MACHINES = {"own": WEIGHTS / "task.safetensors", "fastestdet": Path("recipes/machines/fastestdet.yaml")}
+TASKS = {"mask-rcnn": TASK, "fastestdet": Path("recipes/tasks/fastestdet.yaml")}
 """The one that is searched for comes first."""
 CURVE = (3, 6, 10, 14, 19, 25, 31, 38, 44, 50, 57, 65)
 SIZES = (0.65, 0.8, 1.0)
@@ -68,7 +69,7 @@ def dead_zone(codec: Codec, width: float) -> Refine:
 
 
 class Meter:
-    """Measures files of some photos with every machine.
+    """Measures files of some photos with every task network.
 
     Args:
         photos: by number, uint8 ``(height, width, 3)``.
@@ -77,20 +78,20 @@ class Meter:
 
     def __init__(self, codec: Codec, photos: list[np.ndarray], dataset: CocoDataset | None) -> None:
         self.codec, self.photos, self.dataset = codec, photos, dataset
-        self.machines = {name: load_task(path) for name, path in MACHINES.items()}
+        self.tasks = {name: load_task(path) for name, path in TASKS.items()}
         self.wanted = [self._features(picture_of(pixels)) for pixels in photos]
 
     def __call__(self, quality: float, refine: Refine | None = None) -> dict[str, float]:
-        """Means over the photos: ``bpp``, ``seconds`` of encoding, ``mse``, a distance and AP50 per machine."""
+        """Means over the photos: ``bpp``, ``seconds`` of encoding, ``mse``, a distance and AP50 per network."""
         rows, seen = [], []
         for pixels, wanted in zip(self.photos, self.wanted, strict=True):
             start = time.perf_counter()
             data = self.codec.encode(pixels, quality, refine=refine)
             row = {"seconds": time.perf_counter() - start, "bpp": 8 * len(data) / pixels[..., 0].size}
-            x, x_hat = picture_of(pixels), picture_of(np.asarray(self.codec.decode(data)))
+            x, x_hat = picture_of(pixels), picture_of(np.asarray(self.codec.decode(data, "machine")))
             row["mse"] = float((x - x_hat).square().mean()) * 255**2
             found = self._features(x_hat)
-            for name in self.machines:
+            for name in self.tasks:
                 pairs = zip(wanted[name], found[name], strict=True)
                 row[name] = float(np.mean([float(feature_distance(a, b)) for a, b in pairs]))
             rows.append(row)
@@ -102,15 +103,15 @@ class Meter:
         if self.dataset is None:
             return {}
         found = {}
-        for name, machine in self.machines.items():
-            score = machine.score((machine.predict([picture])[0] for picture in pictures), self.dataset)
+        for name, task in self.tasks.items():
+            score = task.score((task.predict([picture])[0] for picture in pictures), self.dataset)
             found[f"{name} AP50"] = score.get("AP50", score["box_AP50"])
         return found
 
     @torch.no_grad()
     def _features(self, x: Tensor) -> dict[str, list[dict[str, Tensor]]]:
         views = [interpolate(x, scale_factor=size, mode="bilinear", align_corners=False) for size in SIZES]
-        return {name: [machine.features(view) for view in views] for name, machine in self.machines.items()}
+        return {name: [task.features(view) for view in views] for name, task in self.tasks.items()}
 
 
 def picture_of(pixels: np.ndarray) -> Tensor:
@@ -139,7 +140,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="JSON file of the figures")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    codec = Codec(load_codec(WEIGHTS / "codec.safetensors"))
+    codec = Codec(load_codec(CODEC))
     dataset, photos = None, []
     if arguments.labels:
         dataset = CocoDataset(arguments.folder, arguments.labels, limit=arguments.photos)
@@ -151,14 +152,14 @@ def main() -> None:
     meter = Meter(codec, photos, dataset)
     variants: dict[str, Callable[[], Refine | None]] = {"plain": lambda: None}
     variants |= {f"dead zone {width:g}": partial(dead_zone, codec, width) for width in arguments.dead_zones}
-    searched = meter.machines["own"]
+    searched = meter.tasks["mask-rcnn"]
     variants |= {f"search {steps}": partial(Search, codec, searched, steps) for steps in arguments.steps}
     curve = [meter(quality) for quality in CURVE]
     rows: list[dict[str, Any]] = []
     for quality in arguments.qualities:
         for name, make in variants.items():
             row = meter(quality, make())
-            row |= {f"saved, {what}": saved(curve, row, what) for what in (*MACHINES, "mse")}
+            row |= {f"saved, {what}": saved(curve, row, what) for what in (*TASKS, "mse")}
             rows.append({"quality": quality, "variant": name, **row})
             print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
     show(rows)

@@ -125,7 +125,7 @@ def diptych_stages(codec: Codec, image: Image.Image, data: bytes, times: Times) 
     times["encode: convert"].append(convert)
     times["encode: h_a, h_s, entropy coding"].append(whole - convert - times["encode: g_a"][-1])
     with timed(codec.transforms, "synthesis", times["decode: g_s"]):
-        whole = seconds(lambda: codec.decode(data))
+        whole = seconds(lambda: codec.decode(data, "machine"))
     latents = seconds(lambda: codec.latents(data))
     times["decode"].append(whole)
     times["decode: entropy decoding, h_s"].append(latents)

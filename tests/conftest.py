@@ -1,6 +1,9 @@
-"""Fixtures shared by all tests: a small untrained codec in a file."""
+"""Fixtures shared by all tests: a small untrained codec in a file, and a browser."""
 
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -26,3 +29,16 @@ def codec_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def codec(codec_file: Path) -> Codec:
     return load(codec_file)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Closed after each file: while it is open, no other event loop can run in this thread."""
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if chromium is None:
+        pytest.skip("there is no chromium")
+    playwright = pytest.importorskip("playwright.sync_api")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield browser
+        browser.close()

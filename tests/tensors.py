@@ -1,4 +1,4 @@
-"""Labelled photos as the tensors that machines take."""
+"""Labelled photos as the tensors that task networks take."""
 
 from collections.abc import Sequence
 

@@ -94,6 +94,7 @@ def some_networks(folder: Path) -> None:
     onnx.save(onnx.helper.make_model(graph), str(folder / "superres.onnx"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", [page for page in PAGES if page != TUTORIAL], ids=lambda page: page.name)
 def test_examples(page: Path, given: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "work"

@@ -26,6 +26,9 @@ class Others:
     def find_spec(self, name, path=None, target=None):
         return None if name.partition(".")[0] in blocked else self.finder.find_spec(name, path, target)
 
+    def find_distributions(self, *context):
+        return getattr(self.finder, "find_distributions", lambda *_: ())(*context)
+
 blocked, commands = map(json.loads, sys.argv[1:])
 sys.meta_path[:] = map(Others, sys.meta_path)
 from diptych.cli.main import app
@@ -43,7 +46,8 @@ print(json.dumps(codes))
 def modules(extra: str) -> set[str]:
     """What an extra installs that the package itself does not require."""
     project = tomllib.loads(PROJECT.read_text(encoding="utf-8"))["project"]
-    more = names(project["optional-dependencies"][extra]) - names(project["dependencies"])
+    own = {project["name"]}  # which an extra names to take in others
+    more = names(project["optional-dependencies"][extra]) - names(project["dependencies"]) - own
     found = metadata.packages_distributions().items()
     return {module for module, owners in found if names(owners) & more}
 
@@ -61,6 +65,7 @@ def without(missing: set[str], *commands: list[str], folder: Path) -> tuple[list
     return json.loads(ended.stdout.splitlines()[-1]), ended.stderr
 
 
+@pytest.mark.slow
 def test_everyday_work_needs_no_extra(tmp_path: Path, codec_file: Path) -> None:
     picture(40, 30).save(tmp_path / "photo.png")
     picture(320, 320).save(tmp_path / "large.png")
@@ -82,6 +87,7 @@ def test_everyday_work_needs_no_extra(tmp_path: Path, codec_file: Path) -> None:
     assert Image.open(tmp_path / "decoded.webp").size == (40, 30)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("extra", "command", "beginning"),
     [
@@ -90,6 +96,7 @@ def test_everyday_work_needs_no_extra(tmp_path: Path, codec_file: Path) -> None:
         ("eval", ["evaluate", "any.yaml"], "evaluation needs the package "),
         ("eval", ["encode", "photo.png", "--target", "ssimulacra2=60"], "--target ssimulacra2 needs the package "),
         ("onnx", ["lint", "any.onnx"], "an ONNX file needs the package 'onnx'"),
+        ("onnx", ["export"], "an export needs the package 'onnx'"),
         ("onnx", ["label", ".", "--task", "machine.yaml"], "machine.yaml needs the package "),
         ("remote", ["encode", "s3://bucket/photo.png"], "s3://bucket/photo.png needs the package 'fsspec'"),
         ("remote", ["encode", "photo.png", "-o", "s3://bucket/"], "s3://bucket/photo.dip needs the package "),
@@ -98,7 +105,7 @@ def test_everyday_work_needs_no_extra(tmp_path: Path, codec_file: Path) -> None:
     ],
 )
 def test_the_missing_extra_is_named(tmp_path: Path, extra: str, command: list[str], beginning: str) -> None:
-    (tmp_path / "machine.yaml").write_text("kind: onnx\nmodel: net.onnx\ndecode: {kind: none}\n")
+    (tmp_path / "detector.yaml").write_text("kind: onnx\nmodel: net.onnx\ndecode: {kind: none}\n")
     picture(40, 30).save(tmp_path / "photo.png")
     codes, said = without(modules(extra), command, folder=tmp_path)
     assert codes == [1]
@@ -107,6 +114,7 @@ def test_the_missing_extra_is_named(tmp_path: Path, extra: str, command: list[st
     assert line.endswith(f": pip install 'diptych[{extra}]'")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("part", "extra"), [("training", "train"), ("evaluation", "eval"), ("serve", "serve")])
 def test_a_part_imports_from_its_own_extra(part: str, extra: str) -> None:
     foreign = set().union(*map(modules, EXTRAS)) - modules(extra)

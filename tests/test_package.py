@@ -58,6 +58,7 @@ def mypy(folder: Path, program: str) -> list[str]:
     return ended.stdout.splitlines()[:-1]
 
 
+@pytest.mark.slow
 def test_the_public_names_are_typed(tmp_path: Path) -> None:
     assert (resources.files("diptych") / "py.typed").is_file()
     assert mypy(tmp_path, DOWNSTREAM) == []
@@ -99,6 +100,7 @@ def in_bash(home: Path, line: str) -> str:
     return ended.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("bash"), reason="bash is not installed")
 def test_completion_in_bash(tmp_path: Path) -> None:
     assert "complete -o default -F _diptych_completion diptych" in in_bash(tmp_path, "diptych --show-completion")

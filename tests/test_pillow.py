@@ -49,6 +49,7 @@ def reopened(image: Image.Image, codec: Codec, **options: object) -> diptych.pil
     return opened
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("size", SIZES)
 def test_every_mode_and_size(codec: Codec, mode: str, size: tuple[int, int]) -> None:
@@ -61,6 +62,7 @@ def test_every_mode_and_size(codec: Codec, mode: str, size: tuple[int, int]) -> 
     assert np.array_equal(np.asarray(opened), np.asarray(expected))
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(
     width=st.integers(1, 70),
@@ -79,6 +81,7 @@ def test_pixels_are_those_of_the_codec(
     assert opened.info == {"quality": round(quality * 100) / 100, "model_id": codec.model_id.hex()}
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not PHOTOS.is_dir(), reason="needs ../shared/data")
 def test_two_hundred_photos(codec: Codec) -> None:
     random = np.random.default_rng(0)

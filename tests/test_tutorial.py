@@ -35,6 +35,7 @@ def blocks(codec: Path) -> list[tuple[str, str, str]]:
     return [(language, file, content) for file, language, content in found]
 
 
+@pytest.mark.slow
 def test_tutorial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, codec_file: Path) -> None:
     monkeypatch.chdir(tmp_path)
     for folder in ("src", "recipes"):

@@ -15,12 +15,14 @@ import logging
 import os
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from diptych.codec import defaults
 from diptych.codec.codec import Codec, load
 from diptych.codec.processes import limit_threads
 from diptych.errors import DiptychError, extra
@@ -33,6 +35,8 @@ Found = TypeVar("Found")
 
 _CHUNK = 32
 """Items of a task at most: enough that handing it out costs little beside the work, few enough to be lost."""
+_AT_ONCE = 4
+"""Items of a task worked on at a time: while one is coded, others are read and written, elsewhere perhaps."""
 _TASKS = 8
 """Tasks for each processor at least, so that all end at about the same time."""
 _TRIES = 3
@@ -52,8 +56,8 @@ def on_cluster(
     Twice as many tasks as the cluster has processors are handed out, whatever it has at that time.
 
     Args:
-        work: a function that can be pickled; it runs on one processor, in this process's folder if there is one of
-            that name, and again on the same item if its worker dies.
+        work: a function that can be pickled; it runs in several threads of a worker on one processor, in this
+            process's folder if there is one of that name, and again on the same item if its worker dies.
         lost: what comes of an item of which workers die.
         model: the codec's file, or None for the default one, which decodes files of others too.
         address: as ``ray.init`` takes it: ``auto``, or ``ray://host:10001``.
@@ -94,7 +98,9 @@ def on_cluster(
         ray.shutdown()
 
 
-def encode(photos: Dataset, quality: float = 40, column: str = "image", codec: Codec | None = None) -> Dataset:
+def encode(
+    photos: Dataset, quality: float = defaults.QUALITY, column: str = "image", codec: Codec | None = None
+) -> Dataset:
     """Code the pictures of a data set, where and when Ray Data reads them.
 
     Args:
@@ -110,7 +116,7 @@ def encode(photos: Dataset, quality: float = 40, column: str = "image", codec: C
 
 
 def decode(
-    files: Dataset, view: str | float = "machine", column: str = "bytes", codec: Codec | None = None
+    files: Dataset, view: str | float = defaults.VIEW, column: str = "bytes", codec: Codec | None = None
 ) -> Dataset:
     """Decode ``.dip`` files of a data set.
 
@@ -158,7 +164,9 @@ def _do(shared: Sequence[Any], item: Any) -> Any:
 
 
 def _do_all(shared: Sequence[Any], items: Sequence[Any]) -> list[Any]:
-    return [_do(shared, item) for item in items]
+    work, codec = _received(shared[0])
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        return list(pool.map(partial(work, codec), items))
 
 
 @lru_cache(1)

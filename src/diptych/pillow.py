@@ -21,6 +21,7 @@ from PIL import Image, ImageFile
 import diptych
 from diptych.bitstream import read_header, unpack
 from diptych.bitstream.container import MAGIC, MEDIA_TYPE
+from diptych.codec import defaults
 from diptych.errors import DiptychError
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
 FORMAT = "DIP"
 _HEADER_BYTES = 64
-_DEFAULT_QUALITY = 40
 
 
 @cache
@@ -47,7 +47,7 @@ class DipImageFile(ImageFile.ImageFile):
     format = FORMAT
     format_description = "Diptych"
 
-    _view: str | float = "human"
+    _view: str | float = defaults.VIEW
     _codec: Codec | None = None
 
     def _open(self) -> None:
@@ -116,7 +116,7 @@ def _accept(prefix: bytes) -> bool:
 
 def _save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
     """``image.save(path, quality=0..100, codec=...)``, any mode: see :func:`diptych.io.images.to_rgb`."""
-    quality = image.encoderinfo.get("quality", _DEFAULT_QUALITY)
+    quality = image.encoderinfo.get("quality", defaults.QUALITY)
     codec = image.encoderinfo.get("codec") or shipped_codec()
     if not isinstance(quality, (int, float)):
         raise ValueError(f"the quality is a number from 0 to 100, not {quality!r}")

@@ -38,6 +38,7 @@ def gaussian_chunk(seed, size, spread=1.0):
     return symbols, indexes
 
 
+@pytest.mark.slow
 @relaxed
 @given(messages())
 def test_any_message_round_trips(message):
@@ -165,6 +166,7 @@ def test_trailing_bytes_are_refused(message, tail):
         decode(data + tail, [indexes for _, indexes in chunks], tables)
 
 
+@pytest.mark.slow
 @relaxed
 @given(messages(), st.data())
 def test_a_payload_that_is_accepted_is_the_code_of_its_symbols(message, data):

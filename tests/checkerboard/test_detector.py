@@ -92,6 +92,7 @@ def test_the_table_is_complete_and_in_order() -> None:
                 assert (np.diff(rows, axis=1) >= 0).all()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the photos are not here")
 def test_the_table_is_that_of_the_photos() -> None:
     photos = [Image.open(path).convert("RGB") for path in sorted((SHARED / "kodak").glob("*.webp"))]

@@ -52,6 +52,7 @@ def photos(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_processes_write_what_one_does(tmp_path: Path, photos: Path, codec_file: Path, codec: Codec) -> None:
     (photos / "bad.jpg").write_bytes(b"nothing")
     Image.new("RGBA", (9, 9)).save(photos / "clear.png")
@@ -283,6 +284,7 @@ def batch(tmp_path: Path, codec_file: Path) -> Batch:
     return Batch(tmp_path, codec_file)
 
 
+@pytest.mark.slow
 def test_everything_is_killed(batch: Batch, codec: Codec) -> None:
     process = batch.start()
     os.killpg(process.pid, signal.SIGKILL)
@@ -290,6 +292,7 @@ def test_everything_is_killed(batch: Batch, codec: Codec) -> None:
     batch.check_resume(codec)
 
 
+@pytest.mark.slow
 def test_only_the_parent_is_killed(batch: Batch, codec: Codec) -> None:
     process = batch.start()
     process.kill()
@@ -298,6 +301,7 @@ def test_only_the_parent_is_killed(batch: Batch, codec: Codec) -> None:
     batch.check_resume(codec)
 
 
+@pytest.mark.slow
 def test_interrupt_ends_all_processes(batch: Batch, codec: Codec) -> None:
     process = batch.start()
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does
@@ -309,6 +313,7 @@ def test_interrupt_ends_all_processes(batch: Batch, codec: Codec) -> None:
     batch.check_resume(codec)
 
 
+@pytest.mark.slow
 def test_a_worker_is_killed(batch: Batch, codec: Codec) -> None:
     process = batch.start()
     workers = [pid for pid in alive(process.pid) if "spawn_main" in Path(f"/proc/{pid}/cmdline").read_text()]

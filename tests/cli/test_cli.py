@@ -283,6 +283,7 @@ def test_version() -> None:
     assert run("--version").stdout == f"diptych {diptych.__version__}\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", [["--help"], ["encode", "--help"], ["decode", "--help"], ["codecs"], ["info"]])
 def test_torch_is_not_imported(dip: Path, command: list[str]) -> None:
     program = """
@@ -298,6 +299,7 @@ finally:
     assert result.returncode == 0, result.stderr
 
 
+@pytest.mark.slow
 def test_interrupt_leaves_no_partial_file(tmp_path: Path, codec_file: Path, codec: Codec) -> None:
     (tmp_path / "in").mkdir()
     for number in range(400):
@@ -331,6 +333,7 @@ def piped(*arguments: object, data: bytes = b"", **options: object) -> subproces
     return subprocess.run(command, input=data, capture_output=True, check=False, **options)  # type: ignore[call-overload, no-any-return]
 
 
+@pytest.mark.slow
 def test_dash_is_standard_input_and_output(tmp_path: Path, photo: Path, codec_file: Path, codec: Codec) -> None:
     model = ["--model", codec_file]
     wanted = codec.encode(picture(50, 35), 40)
@@ -347,6 +350,7 @@ def test_dash_is_standard_input_and_output(tmp_path: Path, photo: Path, codec_fi
     assert names(tmp_path) == {"photo.png", "x.dip"}
 
 
+@pytest.mark.slow
 def test_dash_as_a_file_name_and_what_it_cannot_be(tmp_path: Path, photo: Path, codec_file: Path) -> None:
     model = ["--model", codec_file]
     assert piped("encode", photo, "-o", "./-", *model, cwd=tmp_path).returncode == 0
@@ -408,6 +412,7 @@ def test_nothing_in_a_folder_is_left_out_in_silence(tmp_path: Path, codec_file: 
     assert errors[1] == "diptych: error: 1 file was left out: c.exr (EXR is not read)"
 
 
+@pytest.mark.slow
 def test_heic_and_jxl_are_named_without_their_plugins(tmp_path: Path, codec_file: Path) -> None:
     (tmp_path / "b.HEIC").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
     (tmp_path / "c.jxl").write_bytes(b"\xff\x0arubbish")

@@ -66,6 +66,7 @@ def test_other_sizes_cost_themselves_alone(photo: Path) -> None:
     assert result.stdout.count("psnr") == 1
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not KODIM05.is_file(), reason="needs the photos")
 def test_lpips_is_the_published_one(tmp_path: Path) -> None:
     coded = BytesIO()

@@ -12,11 +12,12 @@ from fsspec.implementations.memory import MemoryFileSystem
 from PIL import Image
 from typer.testing import CliRunner, Result
 
-from diptych.cli.batch import in_batches
-from diptych.cli.console import Outcome
+from diptych.cli.batches import in_batches
+from diptych.cli.console import Doing, Outcome
 from diptych.cli.decode import Decoding
 from diptych.cli.encode import Encoding
 from diptych.cli.main import app
+from diptych.codec import engine
 from diptych.codec.codec import Codec
 from diptych.codec.engine.torch import Torch
 from diptych.io.files import Job
@@ -113,7 +114,6 @@ def test_what_excludes_each_other(tmp_path: Path) -> None:
     picture(9, 9).save(tmp_path / "a.png")
     for options in (
         ["--cluster", "auto", "--jobs", "2"],
-        ["--device", "cuda", "--jobs", "2"],
         ["--device", "cuda", "--cluster", "auto"],
     ):
         result = run("encode", tmp_path / "a.png", *options)
@@ -129,17 +129,21 @@ def in_batches_of_torch(codec: Codec) -> Codec:
     return Codec(codec.frozen, codec.transforms.human, Torch("cpu"))
 
 
-def test_batches(tmp_path: Path, codec: Codec, in_batches_of_torch: Codec) -> None:
-    """Files coded together have the latents, and are the pictures, of those coded one by one."""
+@pytest.mark.parametrize("size", [1, 5, 40])
+def test_batches(tmp_path: Path, codec: Codec, in_batches_of_torch: Codec, size: int) -> None:
+    """Files coded together have the latents, and are the pictures, of those coded one by one.
+
+    A size of 1 is as many as the engine wants.
+    """
     sizes = [(48, 32)] * 18 + [(33, 47)] * 3
-    for number, size in enumerate(sizes):
-        picture(*size, number).save(tmp_path / f"{number:02}.png")
+    for number, width_height in enumerate(sizes):
+        picture(*width_height, number).save(tmp_path / f"{number:02}.png")
     (tmp_path / "21.png").write_bytes(b"nothing")
     photos = sorted(tmp_path.glob("*.png"))
     jobs = [Job(photo, photo.with_suffix(".dip")) for photo in photos]
     (tmp_path / "05.dip").write_bytes(b"mine")
     outcomes: list[Outcome] = []
-    in_batches(jobs, Encoding(40), True, in_batches_of_torch, outcomes.append)
+    in_batches(jobs, Doing(Encoding(40), listed=True), in_batches_of_torch, size, outcomes.append)
     assert sorted(outcome.source for outcome in outcomes) == photos
     failed = {outcome.source.name: outcome.error for outcome in outcomes if outcome.error}
     assert sorted(failed) == ["05.png", "21.png"]
@@ -157,7 +161,8 @@ def test_batches(tmp_path: Path, codec: Codec, in_batches_of_torch: Codec) -> No
     (tmp_path / "05.dip").write_bytes(b"mine")
     damaged = Job(tmp_path / "05.dip", tmp_path / "05.back.png")
     outcomes.clear()
-    in_batches([*back[:4], damaged, *back[4:]], Decoding("human"), False, in_batches_of_torch, outcomes.append)
+    doing = Doing(Decoding("human"), listed=False)
+    in_batches([*back[:4], damaged, *back[4:]], doing, in_batches_of_torch, size, outcomes.append)
     assert [outcome.source.name for outcome in outcomes if outcome.error] == ["05.dip"]
     for job in back:
         shown = in_batches_of_torch.decode(Path(job.source).read_bytes(), "human")
@@ -170,6 +175,23 @@ def test_batches_of_one_by_one_work(tmp_path: Path, in_batches_of_torch: Codec) 
         picture(48, 32, number).save(tmp_path / f"{number}.png")
     jobs = [Job(tmp_path / f"{number}.png", tmp_path / f"{number}.dip") for number in range(3)]
     outcomes: list[Outcome] = []
-    in_batches(jobs, Encoding(40, target_size=400, verify=True), False, in_batches_of_torch, outcomes.append)
+    doing = Doing(Encoding(40, target_size=400, verify=True), listed=False)
+    in_batches(jobs, doing, in_batches_of_torch, 1, outcomes.append)
     assert [outcome.error for outcome in outcomes] == [None] * 3
     assert all(Path(job.target).stat().st_size <= 400 for job in jobs)
+
+
+def test_a_command_codes_in_batches(
+    tmp_path: Path, codec_file: Path, in_batches_of_torch: Codec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the engine gains from it: a GPU's, which is the CPU's as well where there is no other."""
+    monkeypatch.setattr(engine, "_ON_CPU", {"torch": engine._ON_CPU["torch"]})
+    for number in range(7):
+        picture(48, 32, number).save(tmp_path / f"{number}.png")
+    options = ["--model", codec_file, "--manifest", tmp_path / "m.jsonl", "--device", "cpu"]
+    assert run("encode", tmp_path, "-o", tmp_path / "out", *options).exit_code == 0
+    images = [picture(48, 32, number) for number in range(7)]
+    files = [(tmp_path / f"out/{number}.dip").read_bytes() for number in range(7)]
+    assert files == in_batches_of_torch.encode_many(images)
+    lines = [json.loads(line) for line in (tmp_path / "m.jsonl").read_text().splitlines()]
+    assert sorted(line["sha256"] for line in lines) == sorted(hashlib.sha256(data).hexdigest() for data in files)

@@ -26,6 +26,7 @@ def test_the_document_and_help_name_the_same_codes() -> None:
     assert documented == re.findall(r"\d+", helped) == ["0", "1", "2", "130"]
 
 
+@pytest.mark.slow
 def test_success_and_failure(tmp_path: Path, codec_file: Path) -> None:
     picture(30, 20).save(tmp_path / "good.png")
     (tmp_path / "bad.png").write_bytes(b"not a picture")
@@ -81,6 +82,7 @@ def test_a_reader_that_has_gone() -> None:
     assert process.returncode == 1
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are of POSIX")
 def test_an_interrupted_server() -> None:
     command = [*DIPTYCH, "serve", "--port", "0", "--jobs", "1"]

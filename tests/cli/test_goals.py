@@ -77,6 +77,7 @@ def use(monkeypatch: pytest.MonkeyPatch, **networks: Critic) -> None:
     monkeypatch.setattr("diptych.tasks.load_task", lambda path: networks[Path(path).stem])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("view", ["machine", "human"])
 def test_the_smallest_file_in_which_the_network_sees_the_same(
     photo: Path, shipped: Codec, view: str, monkeypatch: pytest.MonkeyPatch
@@ -94,6 +95,7 @@ def test_the_smallest_file_in_which_the_network_sees_the_same(
     assert result.stderr == ""
 
 
+@pytest.mark.slow
 def test_all_networks_have_to_agree(photo: Path, shipped: Codec, monkeypatch: pytest.MonkeyPatch) -> None:
     use(monkeypatch, easy=Critic(error(shipped, 10)), hard=Critic(error(shipped, 60)))
     qualities = []
@@ -116,6 +118,7 @@ def test_what_cannot_be_kept_is_said_and_the_best_written(photo: Path, monkeypat
     assert photo.with_suffix(".dip").is_file()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("measure", METRICS)
 def test_a_metric_is_reached_in_the_human_view(photo: Path, shipped: Codec, measure: str) -> None:
     metric, sign = MEASURES[measure], METRICS[measure][1]
@@ -130,6 +133,7 @@ def test_a_metric_is_reached_in_the_human_view(photo: Path, shipped: Codec, meas
     assert quality == round(quality) <= 55
 
 
+@pytest.mark.slow
 def test_targets_in_batches(tmp_path: Path, codec_file: Path) -> None:
     for number in range(3):
         picture(40 + number, 30, number).save(tmp_path / f"{number}.png")

@@ -112,6 +112,7 @@ def test_lint_of_a_network_without_a_grid(tmp_path: Path) -> None:
     assert row["even"] is True
 
 
+@pytest.mark.slow
 def test_lint_of_a_codec_and_its_view(codec_file: Path) -> None:
     for arguments in ([codec_file], [codec_file, "--view", codec_file.with_suffix(".human.safetensors")]):
         told = json.loads(run("lint", *arguments, "--json").stdout)

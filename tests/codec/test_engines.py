@@ -1,9 +1,9 @@
 """Every engine computes what was trained, on windows of any size."""
 
+import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from importlib import resources
 
 import numpy as np
 import pytest
@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from diptych.codec.codec import Codec, load
+from diptych.codec.defaults import CAT
 from diptych.codec.engine import engine_for
 from diptych.codec.engine.onnx import OnnxRuntime
 from diptych.codec.engine.openvino import OpenVino
@@ -63,6 +64,7 @@ def test_hyper_latents_are_those_of_the_trained_model(codec_file) -> None:
         assert close(transforms.hyper_analysis(y.numpy()), model.h_a(padded)[0].numpy(), 1e-5)
 
 
+@pytest.mark.slow
 @torch.inference_mode()
 @pytest.mark.parametrize("position", [0.0, 0.3, 1.0])
 def test_pictures_are_those_of_the_trained_model(codec: Codec, name: str, position: float) -> None:
@@ -82,10 +84,11 @@ def test_pictures_are_those_of_the_trained_model(codec: Codec, name: str, positi
         assert np.abs(found - (255 * x_hat).clamp(0, 255).numpy()).max() <= levels
 
 
+@pytest.mark.slow
 def test_engines_agree_on_a_photo(name: str) -> None:
     shipped = load()
     codec = Codec(shipped.frozen, shipped.transforms.human, ENGINES[name])
-    cat = Image.open(str(resources.files("diptych") / "assets" / "chelsea.jpg")).crop((60, 20, 301, 201))
+    cat = Image.open(CAT).crop((60, 20, 301, 201))
     data = shipped.encode(cat, 60)
     assert np.array_equal(codec.latents(data).values, shipped.latents(data).values)
     views = ("machine", 0.4, "human")
@@ -94,6 +97,7 @@ def test_engines_agree_on_a_photo(name: str) -> None:
     assert len(codec.encode(cat, 60)) == pytest.approx(len(data), rel=0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ["openvino", "torch"])
 def test_many_pictures_are_coded_as_each_is(codec: Codec, engine: str) -> None:
     codec = Codec(codec.frozen, codec.transforms.human, ENGINES[engine])
@@ -121,6 +125,7 @@ def test_threads_may_share_a_codec(codec: Codec) -> None:
     assert all(np.array_equal(a, b) for a, b in zip(found, expected * 3, strict=True))
 
 
+@pytest.mark.slow
 def test_signals_arrive_when_codecs_came_and_went() -> None:
     program = """
 import gc, os, signal, numpy, diptych
@@ -166,3 +171,29 @@ print([name for name in ("torch", "onnx", "onnxruntime", "scipy") if name in sys
 """
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert ended.stdout == "[]\n", ended.stderr
+
+
+FORKED = """
+import os, signal
+import diptych
+from PIL import Image
+
+photo = Image.effect_noise((90, 61), 40).convert("RGB")
+for _ in range(4):
+    codec = diptych.load()
+    data = codec.encode(photo, 20)
+    codec.decode_views(data, ["machine", 0.5, "human"])
+if not (child := os.fork()):
+    signal.alarm(30)
+    diptych.load().decode(data, 0.25)
+    codec.decode(data, "human")
+    os._exit(0)
+raise SystemExit(os.waitpid(child, 0)[1])
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+def test_a_forked_process_decodes() -> None:
+    ended = subprocess.run([sys.executable, "-c", FORKED], capture_output=True, text=True, timeout=200)
+    assert ended.returncode == 0, ended.stderr

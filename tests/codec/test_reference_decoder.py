@@ -1,7 +1,6 @@
 """The codec against the second decoder, which was written from the specification."""
 
 from binascii import crc_hqx
-from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,7 @@ import reference_decoder as reference
 from bitstream.reference_coder import RangeEncoder, encode_chunk
 from diptych.bitstream import SYMBOL_LIMIT, Container, Header, encode, pack, unpack
 from diptych.codec.codec import Codec, load
+from diptych.codec.defaults import CODEC
 from diptych.errors import BitstreamError
 from diptych.nn.context import SCANS
 from diptych.training.export import save_model
@@ -89,8 +89,7 @@ def test_every_scan(tmp_path: Path, scan: str, size: tuple[int, int]) -> None:
 
 
 def test_the_shipped_codec() -> None:
-    weights = Path(str(resources.files("diptych") / "weights" / "codec.safetensors"))
-    shipped, its_arrays = load(), load_file(weights)
+    shipped, its_arrays = load(), load_file(CODEC)
     for size, quality in (((75, 50), 20), ((33, 65), 80)):
         assert agree(shipped, its_arrays, shipped.encode(picture(*size), quality))
 
@@ -105,6 +104,7 @@ def chunks_of(codec: Codec, z: list[int], y: list[int]) -> tuple[Header, list[tu
 symbols = st.one_of(st.integers(-3, 3), st.integers(1 - SYMBOL_LIMIT, SYMBOL_LIMIT - 1))
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=40)
 @given(z=st.lists(symbols, min_size=8, max_size=8), y=st.lists(symbols, min_size=24, max_size=24))
 def test_any_symbols(codec: Codec, arrays: reference.Arrays, z: list[int], y: list[int]) -> None:

@@ -20,7 +20,7 @@ import diptych.pillow
 import reference_decoder as reference
 from diptych.bitstream import read_header
 from diptych.cli.main import app
-from diptych.codec import registry
+from diptych.codec import defaults, registry
 from diptych.codec.codec import Codec
 from diptych.codec.weights import CODEC_FORMAT, human_beside, read_arrays, write_arrays
 from diptych.data.dip import DipDataset
@@ -117,8 +117,8 @@ def another_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     package = tmp_path / "package"
     package.mkdir()
     shutil.copy(FOREIGN, package / "codec.safetensors")
-    monkeypatch.setattr(registry, "PACKAGE", package)
-    monkeypatch.setattr(registry, "DEFAULT", package / "codec.safetensors")
+    monkeypatch.setattr(defaults, "WEIGHTS", package)
+    monkeypatch.setattr(defaults, "CODEC", package / "codec.safetensors")
 
 
 @pytest.mark.usefixtures("another_default")
@@ -155,12 +155,13 @@ def test_the_codec_of_a_file_can_be_asked_for(
     assert default.for_file(data) is found, "it is loaded once"
     assert default.for_file(own_dip.read_bytes()) is default
     part = (10, 5, 30, 20)
-    assert same(default.decode(data, region=part), foreign.decode(data, region=part))
-    assert same(default.synthesize(default.latents(data)), foreign.decode(data))
+    assert same(default.decode(data, "machine", part), foreign.decode(data, "machine", part))
+    assert same(default.synthesize(default.latents(data), "machine"), foreign.decode(data, "machine"))
     with pytest.raises(ModelError, match="no human view: decode the machine view"):
         default.decode(data, "human")
 
 
+@pytest.mark.slow
 def test_many_files_of_two_codecs(folder: Path, default: Codec, foreign: Codec, tmp_path: Path) -> None:
     put(folder, FOREIGN)
     (tmp_path / "in").mkdir()
@@ -172,7 +173,7 @@ def test_many_files_of_two_codecs(folder: Path, default: Codec, foreign: Codec, 
         result = run("decode", tmp_path / "in", "-o", out, "--view", "machine", "--jobs", jobs)
         assert result.exit_code == 0, result.output
         for name, codec in made.items():
-            expected = codec.decode((tmp_path / "in" / name).read_bytes())
+            expected = codec.decode((tmp_path / "in" / name).read_bytes(), "machine")
             assert alike(Image.open((out / name).with_suffix(".png")), expected)
 
 
@@ -189,9 +190,9 @@ def test_a_codec_that_is_named_decodes_alone(
     folder: Path, foreign: Codec, foreign_dip: Path, own_dip: Path
 ) -> None:
     put(folder, FOREIGN)
-    assert "with codec fd1e3e08, this is codec" in fails("decode", foreign_dip, "--model", registry.DEFAULT)
+    assert "with codec fd1e3e08, this is codec" in fails("decode", foreign_dip, "--model", defaults.CODEC)
     assert "this is codec fd1e3e08" in fails("decode", own_dip, "--model", FOREIGN)
-    for codec in (diptych.load(registry.DEFAULT), diptych.load(view=human_beside(registry.DEFAULT))):
+    for codec in (diptych.load(defaults.CODEC), diptych.load(view=human_beside(defaults.CODEC))):
         with pytest.raises(BitstreamError, match="name no codec"):
             codec.decode(foreign_dip.read_bytes())
 
@@ -204,7 +205,7 @@ def test_a_view_file_goes_to_the_codec_of_the_file(folder: Path, codec_file: Pat
     result = run("decode", dip, "--view", view)
     assert result.exit_code == 0, result.output
     assert same(Image.open(dip.with_suffix(".png")), codec.decode(dip.read_bytes(), "human"))
-    refused = fails("decode", dip, "--view", human_beside(registry.DEFAULT), "--overwrite")
+    refused = fails("decode", dip, "--view", human_beside(defaults.CODEC), "--overwrite")
     assert f"not of {codec.model_id.hex()}" in refused
 
 
@@ -252,18 +253,18 @@ def test_a_broken_human_view_costs_itself_alone(
     view = folder / "codec.human.safetensors"
     for content, problem in (
         (b"x", f"{view.name}: it is not a readable safetensors file"),
-        (human_beside(registry.DEFAULT).read_bytes(), f"{view.name} is a view of codec"),
+        (human_beside(defaults.CODEC).read_bytes(), f"{view.name} is a view of codec"),
     ):
         view.write_bytes(content)
         facts = json.loads(run("codecs", "--json").stdout.splitlines()[-1])
         assert (facts["model_id"], facts["human_view"]) == ("fd1e3e08", False)
         assert facts["problem"].startswith(problem)
         data = foreign_dip.read_bytes()
-        assert same(default.decode(data), foreign.decode(data))
+        assert same(default.decode(data, "machine"), foreign.decode(data, "machine"))
 
 
 def test_a_view_without_its_codec_is_named(folder: Path) -> None:
-    put(folder, human_beside(registry.DEFAULT))
+    put(folder, human_beside(defaults.CODEC))
     assert "there is no codec.safetensors beside it" in run("codecs").stdout
 
 
@@ -278,7 +279,7 @@ def test_a_folder_that_cannot_be_read(folder: Path, own_dip: Path, make: Callabl
 
 def test_the_list(folder: Path, codec_file: Path, codec: Codec, default: Codec) -> None:
     own = default.model_id.hex()
-    assert run("codecs").stdout.startswith(f"{own}  codec\n          {registry.DEFAULT}\n")
+    assert run("codecs").stdout.startswith(f"{own}  codec\n          {defaults.CODEC}\n")
     assert run("codecs").stdout.endswith(f"\nyour folder: {folder}\n")
     put(folder, codec_file, human_beside(codec_file))
     tensors, metadata = read_arrays(FOREIGN, CODEC_FORMAT)
@@ -337,7 +338,7 @@ def test_pillow_finds_the_codec(folder: Path, foreign: Codec, foreign_dip: Path)
     put(folder, FOREIGN)
     image = Image.open(foreign_dip)
     image.use_view("machine")  # type: ignore[attr-defined]
-    assert same(image, foreign.decode(foreign_dip.read_bytes()))
+    assert same(image, foreign.decode(foreign_dip.read_bytes(), "machine"))
 
 
 def test_data_sets_find_the_codec(
@@ -346,7 +347,7 @@ def test_data_sets_find_the_codec(
     put(folder, FOREIGN)
     dataset = DipDataset([own_dip, foreign_dip], "machine")
     for number, [image] in enumerate(DataLoader(dataset, num_workers=1, collate_fn=list)):
-        expected = (default, foreign)[number].decode(dataset.files[number].read_bytes())
+        expected = (default, foreign)[number].decode(dataset.files[number].read_bytes(), "machine")
         assert alike(Image.fromarray((image * 255).round().byte().permute(1, 2, 0).numpy()), expected)
 
 
@@ -367,4 +368,4 @@ def test_the_server_finds_the_codec(folder: Path, foreign: Codec, foreign_dip: P
         put(folder, FOREIGN)
         answer = client.post("/decode?view=machine", content=data)
         assert answer.status_code == 200, answer.text
-    assert alike(Image.open(BytesIO(answer.content)), foreign.decode(data))
+    assert alike(Image.open(BytesIO(answer.content)), foreign.decode(data, "machine"))

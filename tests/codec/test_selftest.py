@@ -65,6 +65,7 @@ def test_all_is_well_where_it_was_made(codec: Codec, golden: Path) -> None:
     assert threadpool_info() == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", [OpenVino(precision="f32"), OpenVino(precision="bf16"), OnnxRuntime(), Torch()])
 def test_the_shipped_codec_passes_on_any_engine(engine: Engine) -> None:
     shipped = diptych.load()
@@ -156,6 +157,7 @@ def test_command(codec: Codec, golden: Path, tampered: Any, monkeypatch: pytest.
     assert bad.stderr.startswith("diptych: error: ")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not selftest.GOLDEN.exists(), reason="the package has no golden files yet")
 def test_shipped_codec() -> None:
     assert [check for check in selftest.run(load()) if check.problem] == []

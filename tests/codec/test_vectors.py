@@ -41,6 +41,7 @@ def test_vectors_are_the_frozen_ones() -> None:
     assert {name: digest(FOLDER / name) for name in VECTORS["files"]} == VECTORS["files"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", VECTORS["latents"])
 def test_both_decoders_read_the_latents(name: str) -> None:
     data = (FOLDER / f"{name}.dip").read_bytes()

@@ -58,6 +58,7 @@ def test_a_newer_view_for_an_old_file(dip: Path, newer: Path, codec_file: Path, 
     assert dip.read_bytes() == before
 
 
+@pytest.mark.slow
 def test_a_newer_view_in_worker_processes(dip: Path, newer: Path, codec_file: Path, tmp_path: Path) -> None:
     dip.with_name("other.dip").write_bytes(dip.read_bytes())
     arguments = ["--view", newer, "--model", codec_file, "--jobs", 2, "--map", tmp_path / "maps"]
@@ -122,7 +123,7 @@ def test_info_tells_where_the_views_differ(dip: Path, codec: Codec, monkeypatch:
 
 
 class Blind:
-    """A machine that never detects anything, and counts how often it was asked."""
+    """A task network that never detects anything, and counts how often it was asked."""
 
     def __init__(self) -> None:
         self.asked = 0
@@ -138,17 +139,17 @@ def with_hint(path: Path, hint: float | None) -> None:
 
 
 def test_a_hint_is_stored_when_asked_for(tmp_path: Path, codec_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    machine = Blind()
-    monkeypatch.setattr("diptych.tasks.detector.shipped_detector", lambda: machine)
+    task = Blind()
+    monkeypatch.setattr("diptych.tasks.detector.shipped_detector", lambda: task)
     for name in ("a", "b"):
         picture(50, 40).save(tmp_path / f"{name}.png")
     command = ["encode", tmp_path / "a.png", tmp_path / "b.png", "--verify", "--model", codec_file]
     assert run(*command).exit_code == 0
     plain = (tmp_path / "a.dip").read_bytes()
     assert read_header(plain).hint is None
-    assert machine.asked == 0
+    assert task.asked == 0
     assert run(*command, "--view-hint", "auto", "--overwrite").exit_code == 0
-    assert machine.asked == 4
+    assert task.asked == 4
     for name in ("a", "b"):
         hinted = unpack((tmp_path / f"{name}.dip").read_bytes())
         assert hinted.header.hint == 1
@@ -165,6 +166,7 @@ def test_a_hint_takes_a_human_view(tmp_path: Path, codec: Codec, monkeypatch: py
     assert not (tmp_path / "a.dip").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("hint", "shown"), [(0.0, "0"), (0.5, "0.5"), (5 / 6, "0.83"), (1.0, "1")])
 def test_the_view_that_a_file_hints_at(dip: Path, codec_file: Path, codec: Codec, hint: float, shown: str) -> None:
     with_hint(dip, hint)

@@ -1,4 +1,4 @@
-"""Random views of labelled photos: labels move with the pixels."""
+"""Random views of labelled photos, mosaics and pasted objects: labels move with the pixels."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import Tensor
 
-from diptych.data.augment import PADDING, Augmentation, training_example
+from diptych.data.augment import PADDING, Augmentation, Example, mosaic, paste, training_example
 from diptych.data.coco import IGNORE, CocoDataset
 from diptych.data.photos import Photos
 from labels import compressed, rectangle, write_dataset
@@ -169,3 +169,51 @@ def test_colours_change_within_bounds(data: CocoDataset) -> None:
     bright, _ = view(data, 1, Augmentation(SIZE, (1.0, 1.0), 0.2), 5)
     assert not torch.equal(plain, bright)
     assert 0.7 * float(plain.mean()) < float(bright.mean()) < 1.3 * float(plain.mean())
+
+
+def example(box: tuple[int, int, int, int], label: int = 1, level: float = 0.0) -> Example:
+    """A picture of one grey level with one rectangular object, brighter by 0.5."""
+    left, top, right, bottom = box
+    picture = torch.full((3, SIZE, SIZE), level)
+    picture[:, top:bottom, left:right] += 0.5
+    mask = torch.zeros(1, SIZE, SIZE, dtype=torch.uint8)
+    mask[:, top:bottom, left:right] = 1
+    return picture, {"boxes": torch.tensor([box]).float(), "labels": torch.tensor([label]), "masks": mask}
+
+
+def covered(example: Example, number: int) -> torch.Tensor:
+    """Which pixels the mask of an object says are its own."""
+    return example[1]["masks"][number].bool()
+
+
+def test_objects_keep_their_pixels_in_a_mosaic() -> None:
+    boxes = [(2, 3, 9, 12), (20, 1, 30, 8), (0, 0, 5, 5), (16, 16, 32, 32)]
+    picture, target = mosaic([example(box, number + 1) for number, box in enumerate(boxes)])
+    assert picture.shape == (3, 2 * SIZE, 2 * SIZE)
+    assert target["labels"].tolist() == [1, 2, 3, 4]
+    for number, (box, mask) in enumerate(zip(target["boxes"].int().tolist(), target["masks"], strict=True)):
+        left, top, right, bottom = box
+        assert mask.sum() == (right - left) * (bottom - top)
+        assert mask[top:bottom, left:right].all()
+        assert (picture[:, mask.bool()] == 0.5).all(), number
+
+
+def test_a_pasted_object_hides_what_is_below() -> None:
+    random = np.random.default_rng(1)  # whose first number chooses the only object
+    below, above = example((4, 4, 20, 20), 1), example((12, 0, 32, 32), 2, level=0.25)
+    picture, target = mixed = paste(below, above, random)
+    assert target["labels"].tolist() == [1, 2]
+    assert target["boxes"].tolist() == [[4, 4, 12, 20], [12, 0, 32, 32]]
+    assert not (covered(mixed, 0) & covered(mixed, 1)).any()
+    assert (picture[:, covered(mixed, 1)] == 0.75).all()
+    assert (picture[:, covered(mixed, 0)] == 0.5).all()
+
+
+def test_what_is_hidden_is_no_longer_taught() -> None:
+    _, target = paste(example((10, 10, 14, 14), 1), example((0, 0, 32, 32), 2), np.random.default_rng(1))
+    assert target["labels"].tolist() == [2]
+
+
+def test_nothing_to_paste_changes_nothing() -> None:
+    below, crowd = example((4, 4, 20, 20)), example((12, 0, 32, 32), -1)
+    assert paste(below, crowd, np.random.default_rng(1)) is below

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import ExifTags, Image, ImageOps
 
 from diptych.data.coco import IGNORE, CocoDataset, repeated
-from diptych.data.split import in_validation
+from diptych.data.sampling import in_validation
 from diptych.errors import PictureError, RecipeError
 from labels import CATEGORIES, compressed, rectangle, uncompressed, write_dataset
 

@@ -121,6 +121,7 @@ class Samples(Dataset[torch.Tensor]):
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", sorted({"fork", "spawn"} & set(get_all_start_methods())))
 def test_worker_processes_see_the_same_photos(files: list[PhotoFile], start: str) -> None:
     photos = Photos(files[0].path.parent, memory=4 * BYTES)

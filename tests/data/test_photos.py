@@ -7,7 +7,7 @@ import pytest
 from PIL import ExifTags, Image
 
 from diptych.data.photos import Photos
-from diptych.data.split import Split, in_validation
+from diptych.data.sampling import Split, in_validation
 from diptych.errors import RecipeError
 
 

@@ -7,8 +7,8 @@ from diptych.tasks.mask_rcnn import MaskRCNNSettings, MaskRCNNTask
 
 
 @pytest.fixture(scope="session")
-def machine_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An untrained machine that knows one class, ``spot``."""
+def task_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An untrained task network that knows one class, ``spot``."""
     torch.manual_seed(0)
     settings = MaskRCNNSettings(
         classes=("spot",),

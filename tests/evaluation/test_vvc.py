@@ -15,6 +15,7 @@ from pictures import SHARED, textured
 VVC = VvcAnchor()
 
 
+@pytest.mark.slow
 def test_rates_and_qualities_on_kodak() -> None:
     path = SHARED / "kodak" / "kodim04.webp"
     if not path.is_file():

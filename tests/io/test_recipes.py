@@ -105,26 +105,27 @@ def of_cityscapes(root: Path) -> None:
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The paper's machine, untrained."""
+    """The paper's task network, untrained."""
     torch.manual_seed(0)
     model = get_model("maskrcnn_resnet50_fpn_v2", weights=None, weights_backbone=None, num_classes=91)
-    path = tmp_path_factory.mktemp("machine") / "maskrcnn.pth"
+    path = tmp_path_factory.mktemp("task") / "maskrcnn.pth"
     torch.save(model.state_dict(), path)
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SETS)
 def test_the_papers_setting_starts(tmp_path: Path, checkpoint: Path, codec_file: Path, name: str) -> None:
     {"coco": coco, "openimages": of_openimages, "cityscapes": of_cityscapes}[name](tmp_path)
-    machine = "machine-openimages.yaml" if name == "openimages" else "machine.yaml"
-    content = yaml.safe_load((RECIPES / "paper" / machine).read_text())
+    task = "mask-rcnn-openimages.yaml" if name == "openimages" else "mask-rcnn.yaml"
+    content = yaml.safe_load((RECIPES / "paper" / task).read_text())
     small = {"checkpoint": str(checkpoint), "options": {"min_size": 64, "max_size": 64}}
-    (tmp_path / "machine.yaml").write_text(yaml.safe_dump(content | small))
+    (tmp_path / "mask-rcnn.yaml").write_text(yaml.safe_dump(content | small))
     settings = {
         "photos.folder": tmp_path / "photos",
         "photos.labels": tmp_path / "labels.json",
         "start": codec_file,
-        "tasks": f"[{tmp_path / 'machine.yaml'}]",
+        "tasks": f"[{tmp_path / 'mask-rcnn.yaml'}]",
         "crop": 64,
         "batch": 1,
         "loop.out": tmp_path / "out",
@@ -136,13 +137,13 @@ def test_the_papers_setting_starts(tmp_path: Path, checkpoint: Path, codec_file:
     }
     overrides = [f"{key}={value}" for key, value in settings.items()]
     codec = load(run("base", RECIPES / "paper" / f"base-{name}.yaml", overrides))
-    assert codec.decode(codec.encode(picture(70, 50))).size == (70, 50)
+    assert codec.decode(codec.encode(picture(70, 50)), "machine").size == (70, 50)
 
 
-def test_the_papers_machine_has_torchvisions_classes() -> None:
+def test_the_papers_task_network_has_torchvisions_classes() -> None:
     weights = get_model_weights("maskrcnn_resnet50_fpn_v2")["COCO_V1"]
     plain, renamed = (
-        read_description(RECIPES / "paper" / name) for name in ("machine.yaml", "machine-openimages.yaml")
+        read_description(RECIPES / "paper" / name) for name in ("mask-rcnn.yaml", "mask-rcnn-openimages.yaml")
     )
     assert isinstance(plain, TorchvisionDescription)
     assert isinstance(renamed, TorchvisionDescription)

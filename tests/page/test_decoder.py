@@ -19,6 +19,7 @@ from page.conftest import Open, in_page, served
 from samples import picture
 from vectors import make
 
+pytestmark = pytest.mark.slow
 FOLDER = Path(make.__file__).parent
 VECTORS = json.loads((FOLDER / "vectors.json").read_bytes())
 CODECS = [FOLDER / name for name in VECTORS["codecs"].values()]

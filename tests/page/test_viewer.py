@@ -15,6 +15,7 @@ from diptych.page import write
 from page.conftest import Open, in_page
 from samples import picture
 
+pytestmark = pytest.mark.slow
 DOCS = Path(__file__).parents[2] / "docs" / "browser.md"
 DROP = """async (bytes, name) => {
     const transfer = new DataTransfer();

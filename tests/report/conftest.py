@@ -1,4 +1,4 @@
-"""Real results of a tiny evaluation, and a machine that sees something."""
+"""Real results of a tiny evaluation, and a task network that sees something."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,7 +28,7 @@ SETTINGS = {
 
 
 class Spotter:
-    """A machine that finds one square around the brightest pixels of a picture."""
+    """A task network that finds one square around the brightest pixels of a picture."""
 
     classes = ("square",)
 

@@ -187,6 +187,7 @@ def test_large_bodies_are_refused_before_they_are_whole(client: TestClient) -> N
     refused(client.post("/encode", content=endless()), 413, "larger than 1 MiB")
 
 
+@pytest.mark.slow
 def test_large_pictures_are_refused_by_their_headers(client: TestClient, dip: bytes) -> None:
     file = BytesIO()
     Image.new("1", (30_000, 30_000)).save(file, "PNG")
@@ -205,6 +206,7 @@ def test_unknown_paths_and_methods_are_refused_in_the_same_way(client: TestClien
     refused(client.put("/encode"), 405, "method not allowed")
 
 
+@pytest.mark.slow
 def test_nothing_is_left_behind(
     pool: Pool, jpeg: bytes, dip: bytes, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -279,6 +281,7 @@ def test_a_full_queue_sends_requests_away(
     assert client.post("/encode", content=jpeg).status_code == 200
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("function", "arguments", "status"),
     [(misdeeds.sleep, (600,), 503), (misdeeds.die, (), 503), (misdeeds.want_memory, (), 413)],
@@ -296,6 +299,7 @@ def test_work_that_fails_takes_neither_server_nor_queue_with_it(
     anyio.run(check)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("route", ["decode", "map", "detect?view=auto", "detect?view=machine"])
 def test_what_encode_answers_with_can_be_sent_back(client: TestClient, dip: bytes, route: str) -> None:
     answer = client.post(f"/{route}", content=dip, headers={"Content-Type": "application/x-dip"})
@@ -308,6 +312,7 @@ def test_pillow_and_the_server_call_the_type_alike() -> None:
     assert Image.MIME[diptych.pillow.FORMAT] == "application/x-dip"
 
 
+@pytest.mark.slow
 def test_odd_names_cost_themselves_alone(pool: Pool, tmp_path: Path, jpeg: bytes) -> None:
     (tmp_path / "b.jpg").write_bytes(jpeg)
     (tmp_path / "two\nlines.jpg").write_bytes(jpeg)

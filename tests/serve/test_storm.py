@@ -22,6 +22,7 @@ def benchmark_module() -> ModuleType:
     return module
 
 
+@pytest.mark.slow
 def test_a_storm_of_requests_is_weathered(benchmark_module: ModuleType, codec_file: Path) -> None:
     figures = benchmark_module.run(150, 75, 120, codec_file)
     assert figures["violations"] == []

@@ -1,11 +1,11 @@
-"""Two labelled pictures and an untrained machine, small enough for many tests."""
+"""Two labelled pictures and an untrained task network, small enough for many tests."""
 
 import numpy as np
 import pytest
 import torch
 
 from diptych.data.coco import CocoDataset
-from diptych.tasks.detector_task import OwnTask
+from diptych.tasks.detector_task import DetectorTask
 from diptych.tasks.fcos import FcosSettings, FcosTask
 from diptych.tasks.mask_rcnn import MaskRCNNSettings, MaskRCNNTask
 from labels import rectangle, write_dataset
@@ -39,7 +39,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> CocoDataset:
 
 
 @pytest.fixture
-def machine() -> MaskRCNNTask:
+def network() -> MaskRCNNTask:
     """Untrained and frozen."""
     torch.manual_seed(0)
     return MaskRCNNTask(SMALL).requires_grad_(False)
@@ -47,15 +47,15 @@ def machine() -> MaskRCNNTask:
 
 @pytest.fixture
 def boxer() -> FcosTask:
-    """A machine without masks, untrained but for a bias, without which it would find nothing, and frozen."""
+    """A task network without masks, untrained but for a bias, without which it would find nothing, and frozen."""
     torch.manual_seed(0)
     task = FcosTask(SMALL_FCOS).requires_grad_(False)
     torch.nn.init.zeros_(task.net.head.classification_head.cls_logits.bias)
     return task
 
 
-@pytest.fixture(params=["machine", "boxer"])
-def own(request: pytest.FixtureRequest) -> OwnTask:
+@pytest.fixture(params=["network", "boxer"])
+def detector(request: pytest.FixtureRequest) -> DetectorTask:
     """Each of the package's own detectors."""
-    found: OwnTask = request.getfixturevalue(request.param)
+    found: DetectorTask = request.getfixturevalue(request.param)
     return found

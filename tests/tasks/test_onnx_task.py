@@ -13,8 +13,9 @@ from torch import Tensor
 from diptych.data.coco import CocoDataset
 from diptych.errors import DiptychError, ModelError, RecipeError
 from diptych.evaluation.average_precision import AveragePrecision, Precision
-from diptych.evaluation.task_accuracy import Eye
-from diptych.tasks import Task, feature_distance, load_task
+from diptych.evaluation.task_accuracy import TaskAccuracy
+from diptych.nn.losses import feature_distance
+from diptych.tasks import Task, load_task
 from diptych.tasks.agreement import agreement
 from diptych.tasks.descriptions import NanodetDecoder
 from diptych.tasks.onnx_graph import at_size
@@ -42,24 +43,24 @@ def pictures(*shape: int, seed: int = 0) -> Tensor:
 
 
 def test_features_reach_the_picture(tmp_path: Path) -> None:
-    machine = task(tmp_path, *pyramid())
+    network = task(tmp_path, *pyramid())
     images = pictures(2, 3, 48, 64)
     seen = (images + 0.1 * torch.randn_like(images)).requires_grad_()
-    levels = machine.features(seen)
+    levels = network.features(seen)
     assert {name: tuple(level.shape) for name, level in levels.items()} == {
         "four_on": (2, 6, 12, 16),
         "eight_on": (2, 8, 6, 8),
     }
-    distance = feature_distance(machine.features(images), levels)
+    distance = feature_distance(network.features(images), levels)
     assert distance.shape == (2,)
     assert (distance > 0).all()
     (gradient,) = torch.autograd.grad(distance.sum(), seen)
     assert torch.isfinite(gradient).all()
     assert gradient.abs().amax((1, 2, 3)).min() > 0
-    assert feature_distance(machine.features(images), machine.features(images)).max() == 0
-    assert machine.loss(seen, [], levels) == {}
-    assert not machine.training
-    assert not any(p.requires_grad for p in machine.parameters())
+    assert feature_distance(network.features(images), network.features(images)).max() == 0
+    assert network.loss(seen, [], levels) == {}
+    assert not network.training
+    assert not any(p.requires_grad for p in network.parameters())
 
 
 def test_a_graph_for_one_picture_takes_a_batch(tmp_path: Path) -> None:
@@ -69,18 +70,18 @@ def test_a_graph_for_one_picture_takes_a_batch(tmp_path: Path) -> None:
         for k, shape in enumerate([(1, 3, 32, 40), ("n", 3, 32, 40)])
     ]
     images = pictures(3, 3, 50, 33)
-    one, other = (machine.features(images) for machine in both)
+    one, other = (network.features(images) for network in both)
     for name, level in one.items():
         assert len(level) == 3
         torch.testing.assert_close(level, other[name])
 
 
 def test_named_tensors_and_raw_outputs(tmp_path: Path) -> None:
-    machine = task(tmp_path, *pyramid(), features=["head", "two"])
+    network = task(tmp_path, *pyramid(), features=["head", "two"])
     image = pictures(1, 3, 32, 40)
-    levels = machine.features(image)
+    levels = network.features(image)
     assert list(levels) == ["head", "two"]
-    (raw,) = machine.predict([image[0]])
+    (raw,) = network.predict([image[0]])
     torch.testing.assert_close(raw["map"], levels["head"].sigmoid(), rtol=1e-4, atol=1e-5)
 
 
@@ -91,19 +92,19 @@ def test_without_convolutions_the_outputs_count(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("how", ["SAME_UPPER", "SAME_LOWER"])
 def test_automatic_padding(tmp_path: Path, how: str) -> None:
-    machine = task(tmp_path, *pyramid(auto_pad=how, pads=None))
-    assert machine.features(pictures(1, 3, 32, 32))["eight_on"].shape == (1, 8, 4, 4)
+    network = task(tmp_path, *pyramid(auto_pad=how, pads=None))
+    assert network.features(pictures(1, 3, 32, 32))["eight_on"].shape == (1, 8, 4, 4)
 
 
 def test_input_is_prepared_as_described(tmp_path: Path) -> None:
     nodes = [helper.make_node("Mul", ["picture", "one"], ["map"])]
     one = onnx.numpy_helper.from_array(np.ones((), np.float32), "one")
     how = {"channels": "bgr", "white": 255, "mean": [1, 2, 3], "std": [4, 5, 6], "layout": "nhwc", "size": [4, 6]}
-    machine = task(tmp_path, nodes, [one], ("n", "h", "w", 3), input=how)
+    network = task(tmp_path, nodes, [one], ("n", "h", "w", 3), input=how)
     image = pictures(1, 3, 4, 6)
     wanted = (image.flip(1) * 255 - torch.tensor([1, 2, 3])[:, None, None]) / torch.tensor([4, 5, 6])[:, None, None]
-    torch.testing.assert_close(machine.features(image)["map"], wanted.permute(0, 2, 3, 1))
-    torch.testing.assert_close(machine.predict([image[0]])[0]["map"], wanted.permute(0, 2, 3, 1))
+    torch.testing.assert_close(network.features(image)["map"], wanted.permute(0, 2, 3, 1))
+    torch.testing.assert_close(network.predict([image[0]])[0]["map"], wanted.permute(0, 2, 3, 1))
 
 
 def refused(folder: Path, message: str, *graph: Any, **settings: Any) -> None:
@@ -175,8 +176,8 @@ def test_a_graph_that_has_one_picture_built_in_takes_a_batch(tmp_path: Path) -> 
     nodes[0].input[0] = "one"
     nodes.insert(0, helper.make_node("Reshape", ["picture", "sides"], ["one"]))
     kernels.append(onnx.numpy_helper.from_array(np.array([1, 3, 32, -1], np.int64), "sides"))
-    machine = task(tmp_path, nodes, kernels, shape, input={"size": [32, 40]})
-    assert machine.features(pictures(3, 3, 32, 40))["eight_on"].shape == (3, 8, 4, 5)
+    network = task(tmp_path, nodes, kernels, shape, input={"size": [32, 40]})
+    assert network.features(pictures(3, 3, 32, 40))["eight_on"].shape == (3, 8, 4, 5)
 
 
 @pytest.mark.parametrize(
@@ -215,19 +216,22 @@ def test_class_names_from_a_file(tmp_path: Path) -> None:
         task(tmp_path, *pyramid(), classes=str(names))
 
 
-def score_on(photos: CocoDataset, machine: Task) -> Precision:
-    eye = Eye(machine, photos.truth(), "bbox", 1)
-    return AveragePrecision([eye.look(name, [photos.photo(k)])[0] for k, name in enumerate(photos.ids)]).over()
+def score_on(photos: CocoDataset, network: Task) -> Precision:
+    accuracy = TaskAccuracy(network, photos.truth(), "bbox", 1)
+    return AveragePrecision(
+        [accuracy.matches(name, [photos.photo(k)])[0] for k, name in enumerate(photos.ids)]
+    ).over()
 
 
+@pytest.mark.slow
 def test_fastestdet_sees_as_well_as_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     """On 100 photos; on all 400 it has an AP50 of 0.555 (0.544 with boxes that may leave the picture)."""
     if not (SHARED / "networks" / "fastestdet.onnx").is_file():
         pytest.skip("needs ../shared/data")
     monkeypatch.chdir(REPOSITORY)
-    machine = load_task("recipes/machines/fastestdet.yaml")
+    network = load_task("recipes/tasks/fastestdet.yaml")
     photos = CocoDataset(SHARED / "voc" / "val", SHARED / "voc" / "val.json", limit=100)
-    assert score_on(photos, machine) == pytest.approx((0.390, 0.648), abs=0.01)
+    assert score_on(photos, network) == pytest.approx((0.390, 0.648), abs=0.01)
 
 
 def test_boxes_of_nanodet() -> None:
@@ -263,14 +267,15 @@ def test_boxes_of_nanodet_stay_in_the_picture() -> None:
     assert found["boxes"].tolist() == [[0, 0, 90, 60]]
 
 
+@pytest.mark.slow
 def test_nanodet_sees_as_well_as_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     """On 40 photos; on all 400 it has an AP50 of 0.715."""
     if not (SHARED / "networks" / "nanodet_m_416.onnx").is_file():
         pytest.skip("needs ../shared/data")
     monkeypatch.chdir(REPOSITORY)
-    machine = load_task("recipes/machines/nanodet.yaml")
+    network = load_task("recipes/tasks/nanodet.yaml")
     photos = CocoDataset(SHARED / "voc" / "val", SHARED / "voc" / "val.json", limit=40)
-    assert score_on(photos, machine).ap50 == pytest.approx(0.741, abs=0.01)
+    assert score_on(photos, network).ap50 == pytest.approx(0.741, abs=0.01)
 
 
 def written(lines: list[tuple[int, int, str]]) -> Image.Image:
@@ -281,31 +286,33 @@ def written(lines: list[tuple[int, int, str]]) -> Image.Image:
     return page
 
 
+@pytest.mark.slow
 def test_text_detector_of_rapidocr() -> None:
     pytest.importorskip("rapidocr")
-    machine = load_task(REPOSITORY / "recipes" / "machines" / "rapidocr.yaml")
+    network = load_task(REPOSITORY / "recipes" / "tasks" / "rapidocr.yaml")
     lines = [(30, 30, "machines read this"), (60, 120, "and people"), (150, 220, "read it too")]
     image = torch.tensor(np.asarray(written(lines))).permute(2, 0, 1).float() / 255
-    (found,) = machine.predict([image])
-    assert machine.classes == ("text",)
+    (found,) = network.predict([image])
+    assert network.classes == ("text",)
     assert len(found["boxes"]) == 3
     for (x, y, line), box in zip(lines, found["boxes"][found["boxes"][:, 1].argsort()].tolist(), strict=True):
         width = ImageFont.load_default(26).getlength(line)
         assert box == pytest.approx([x, y, x + width, y + 26], abs=14)
     blurred = torch.nn.functional.avg_pool2d(image[None], 25, 1, 12)[0]
-    clear, lost = (machine.predict([picture])[0] for picture in (image, blurred))
+    clear, lost = (network.predict([picture])[0] for picture in (image, blurred))
     assert agreement(found, clear) == 1
     assert agreement(found, lost) < 1
     seen = image[None].requires_grad_()
-    levels = machine.features(seen)
+    levels = network.features(seen)
     assert [400 // level.shape[3] for level in levels.values()] == [4, 8, 16, 33]
     (gradient,) = torch.autograd.grad(sum(level.square().sum() for level in levels.values()), seen)
     assert gradient.abs().max() > 0
 
 
+@pytest.mark.slow
 def test_a_graph_for_one_size_computes_the_same_without_looking_at_shapes() -> None:
     pytest.importorskip("rapidocr")
-    task = load_task(Path(__file__).parents[2] / "recipes/machines/rapidocr.yaml")
+    task = load_task(Path(__file__).parents[2] / "recipes/tasks/rapidocr.yaml")
     x = torch.rand(2, 3, 64, 96, requires_grad=True)
     sized = at_size(task.net, x.detach())
     results = [dict(network(x)) for network in (task.net, sized)]
@@ -327,9 +334,9 @@ def test_every_opset_up_to_todays(tmp_path: Path, opset: int) -> None:
     proto.opset_import[0].version = opset
     proto.ir_version = min(10, onnx.IR_VERSION)
     onnx.save(proto, path)
-    machine = load_task(describe(path, input=KEEP, features=["map"]))
+    network = load_task(describe(path, input=KEEP, features=["map"]))
     images = pictures(1, 3, 32, 32).requires_grad_()
-    [found] = machine.features(images).values()
+    [found] = network.features(images).values()
     assert found.shape == (1, 1, 32, 32)
     found.sum().backward()
     assert images.grad is not None

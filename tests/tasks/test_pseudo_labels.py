@@ -1,4 +1,4 @@
-"""Labels made by the shipped machine: the file, what is in it, and training on it."""
+"""Labels made by the shipped task network: the file, what is in it, and training on it."""
 
 import json
 import os
@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from PIL import ExifTags, Image
 from typer.testing import CliRunner
 
 from diptych.cli.main import app
+from diptych.codec.defaults import CAT, TASK
 from diptych.data.coco import CocoDataset
 from diptych.errors import DiptychError, ModelError
 from diptych.io.images import read_picture
@@ -25,9 +25,6 @@ from diptych.tasks.pseudo_labels import SIDE, label
 from diptych.training import run
 from samples import picture
 
-PACKAGE = Path(str(resources.files("diptych")))
-MACHINE = PACKAGE / "weights" / "task.safetensors"
-CAT = PACKAGE / "assets" / "chelsea.jpg"
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -65,21 +62,21 @@ def read(path: Path) -> dict[str, Any]:
     return json.loads(path.read_text())
 
 
-def test_what_is_found_is_what_the_machine_finds(folder: Path, tmp_path: Path) -> None:
-    made = label(folder, MACHINE, tmp_path / "labels.json", 0.3)
+def test_what_is_found_is_what_the_task_network_finds(folder: Path, tmp_path: Path) -> None:
+    made = label(folder, TASK, tmp_path / "labels.json", 0.3)
     assert (made.photos, len(made.problems)) == (3, 1)
     assert made.problems[0].startswith("broken.png was left out: ")
     data = CocoDataset(folder, tmp_path / "labels.json")
-    machine = load_task(MACHINE)
-    assert data.classes == machine.classes
+    network = load_task(TASK)
+    assert data.classes == network.classes
     assert data.problems == []
     assert [data.name(k) for k in range(3)] == ["cat.png", "deep/turned.png", "noise.png"]
     pixels = torch.from_numpy(np.array(read_picture(CAT).image)).permute(2, 0, 1).float() / 255
-    [found] = machine.predict([pixels])
+    [found] = network.predict([pixels])
     certain = found["scores"] >= 0.3
     boxes, labels, masks = data.instances(0)
     assert labels.tolist() == found["labels"][certain].tolist()
-    assert machine.classes[labels[0] - 1] == "cat"
+    assert network.classes[labels[0] - 1] == "cat"
     assert np.allclose(boxes, found["boxes"][certain].numpy(), atol=0.02)
     assert np.array_equal(masks, found["masks"][certain, 0].numpy() > 0.5)
     scores = [entry["score"] for entry in read(tmp_path / "labels.json")["annotations"][: len(labels)]]
@@ -90,7 +87,7 @@ def test_what_is_found_is_what_the_machine_finds(folder: Path, tmp_path: Path) -
 def upright_cat(tmp_path_factory: pytest.TempPathFactory) -> CocoDataset:
     folder = tmp_path_factory.mktemp("upright")
     cat(folder / "cat.png")
-    label(folder, MACHINE, folder / "labels.json")
+    label(folder, TASK, folder / "labels.json")
     return CocoDataset(folder, folder / "labels.json")
 
 
@@ -106,12 +103,13 @@ def filled(box: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     return mask
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_turned_photos_are_seen_upright_and_labelled_as_stored(
     tmp_path: Path, upright_cat: CocoDataset, orientation: int
 ) -> None:
     cat(tmp_path / "photos" / "cat.png", orientation)
-    label(tmp_path / "photos", MACHINE, tmp_path / "labels.json")
+    label(tmp_path / "photos", TASK, tmp_path / "labels.json")
     data = CocoDataset(tmp_path / "photos", tmp_path / "labels.json")
     with Image.open(tmp_path / "photos" / "cat.png") as image:
         assert data.photo(0).shape[:2] == image.size[::-1]
@@ -123,12 +121,13 @@ def test_turned_photos_are_seen_upright_and_labelled_as_stored(
     assert np.array_equal(mask, np.asarray(wanted[1]))
 
 
+@pytest.mark.slow
 def test_large_photos_are_seen_smaller_and_labelled_at_their_size(tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     with Image.open(CAT) as image:
         image.resize((SIDE + 460, 1668)).save(tmp_path / "photos" / "large.jpg")
     cat(tmp_path / "photos" / "small.png")
-    label(tmp_path / "photos", MACHINE, tmp_path / "labels.json")
+    label(tmp_path / "photos", TASK, tmp_path / "labels.json")
     data = CocoDataset(tmp_path / "photos", tmp_path / "labels.json")
     assert data.photo(0).shape == (1668, SIDE + 460, 3)
     [large], [small] = data.instances(0)[2], data.instances(1)[2]
@@ -136,9 +135,10 @@ def test_large_photos_are_seen_smaller_and_labelled_at_their_size(tmp_path: Path
     assert overlap(large, enlarged) > 0.9
 
 
+@pytest.mark.slow
 def test_the_command_and_its_output(folder: Path, tmp_path: Path) -> None:
     output = tmp_path / "new" / "labels.json"
-    arguments = ["label", str(folder), "--task", str(MACHINE), "-o", str(output)]
+    arguments = ["label", str(folder), "--task", str(TASK), "-o", str(output)]
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output
     assert result.stdout == f"wrote {output}: 3 photos, {len(read(output)['annotations'])} instances\n"
@@ -153,13 +153,14 @@ def test_the_command_and_its_output(folder: Path, tmp_path: Path) -> None:
     assert output.read_bytes() == first
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on_where_it_was(folder: Path, tmp_path: Path) -> None:
     (folder / "broken.png").unlink()
     for number in range(5):
         picture(60, 40 + number, seed=number).save(folder / f"{number:02}.png")
-    label(folder, MACHINE, tmp_path / "whole.json", 0.05)
+    label(folder, TASK, tmp_path / "whole.json", 0.05)
     code = f"from pathlib import Path; from diptych.tasks.pseudo_labels import label; label(Path({str(folder)!r}), "
-    code += f"Path({str(MACHINE)!r}), Path({str(tmp_path / 'labels.json')!r}), 0.05)"
+    code += f"Path({str(TASK)!r}), Path({str(tmp_path / 'labels.json')!r}), 0.05)"
     victim = subprocess.Popen([sys.executable, "-c", code])
     notes = tmp_path / ".diptych-labels.json.part"
     while victim.poll() is None and (not notes.exists() or notes.read_bytes().count(b"\n") < 3):
@@ -170,27 +171,28 @@ def test_an_interrupted_run_goes_on_where_it_was(folder: Path, tmp_path: Path) -
     notes.write_bytes(notes.read_bytes() + b'["cut of')
     known = json.loads(notes.read_bytes().splitlines()[1])[0]
     (folder / known).write_bytes(b"no longer a picture")
-    made = label(folder, MACHINE, tmp_path / "labels.json", 0.05)
+    made = label(folder, TASK, tmp_path / "labels.json", 0.05)
     assert made.problems == []
     assert (tmp_path / "labels.json").read_bytes() == (tmp_path / "whole.json").read_bytes()
     assert not notes.exists()
 
 
+@pytest.mark.slow
 def test_notes_of_another_run_are_not_used(folder: Path, tmp_path: Path) -> None:
-    label(folder, MACHINE, tmp_path / "whole.json", 0.3)
+    label(folder, TASK, tmp_path / "whole.json", 0.3)
     for notes in (b"", b"not JSON\n", b'{"task": "other"}\n["cat.png", [1, 1], []]\n', b"5\n5\n"):
         (tmp_path / ".diptych-labels.json.part").write_bytes(notes)
-        label(folder, MACHINE, tmp_path / "labels.json", 0.3, overwrite=True)
+        label(folder, TASK, tmp_path / "labels.json", 0.3, overwrite=True)
         assert (tmp_path / "labels.json").read_bytes() == (tmp_path / "whole.json").read_bytes()
 
 
-def test_folders_and_machines_that_cannot_be_used(folder: Path, tmp_path: Path, codec_file: Path) -> None:
+def test_folders_and_task_networks_that_cannot_be_used(folder: Path, tmp_path: Path, codec_file: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(DiptychError, match="no photos in"):
-        label(tmp_path / "empty", MACHINE, tmp_path / "labels.json")
+        label(tmp_path / "empty", TASK, tmp_path / "labels.json")
     (tmp_path / "empty" / "a.png").write_bytes(b"no picture")
     with pytest.raises(DiptychError, match=r"none of the photos .* can be read"):
-        label(tmp_path / "empty", MACHINE, tmp_path / "labels.json")
+        label(tmp_path / "empty", TASK, tmp_path / "labels.json")
     with pytest.raises(ModelError, match="no task network"):
         label(folder, codec_file, tmp_path / "labels.json")
     (tmp_path / "features.yaml").write_text("kind: features\n")
@@ -199,22 +201,24 @@ def test_folders_and_machines_that_cannot_be_used(folder: Path, tmp_path: Path, 
     assert {path.name for path in tmp_path.iterdir()} == {"photos", "empty", "features.yaml"}
 
 
-def test_a_machine_trains_on_these_labels(folder: Path, tmp_path: Path) -> None:
-    label(folder, MACHINE, tmp_path / "labels.json")
+@pytest.mark.slow
+def test_a_network_trains_on_these_labels(folder: Path, tmp_path: Path) -> None:
+    label(folder, TASK, tmp_path / "labels.json")
     recipe = tmp_path / "task.yaml"
     recipe.write_text(
         f"photos: {folder}\nlabels: {tmp_path / 'labels.json'}\nbatch: 2\ncrop: 64\nsize: 64\nimagenet: false\n"
         f"loop: {{out: {tmp_path / 'out'}, steps: 2, threads: 1, precision: fp32, warmup: 1}}\n"
     )
-    assert load_task(run("task", recipe)).classes == load_task(MACHINE).classes
+    assert load_task(run("task", recipe)).classes == load_task(TASK).classes
 
 
+@pytest.mark.slow
 def test_a_codec_trains_on_these_labels(folder: Path, tmp_path: Path, codec_file: Path) -> None:
-    label(folder, MACHINE, tmp_path / "labels.json")
+    label(folder, TASK, tmp_path / "labels.json")
     recipe = tmp_path / "base.yaml"
     recipe.write_text(
         f"photos: [{{folder: {folder}, labels: {tmp_path / 'labels.json'}}}]\n"
-        f"start: {codec_file}\ntasks: [{MACHINE}]\n"
+        f"start: {codec_file}\ntasks: [{TASK}]\n"
         f"batch: 2\ncrop: 64\nhandover: 0\n"
         f"loop: {{out: {tmp_path / 'out'}, steps: 2, threads: 1, precision: fp32, warmup: 1}}\n"
     )

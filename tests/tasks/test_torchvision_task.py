@@ -13,7 +13,8 @@ from torchvision.models import get_model
 
 from diptych.data.coco import CocoDataset
 from diptych.errors import DiptychError, ModelError
-from diptych.tasks import feature_distance, load_task
+from diptych.nn.losses import feature_distance
+from diptych.tasks import load_task
 
 from .test_mask_rcnn import pictures, targets
 
@@ -39,25 +40,26 @@ def network(name: str, classes: int = 2) -> nn.Module:
 
 
 def described(folder: Path, name: str, checkpoint: str, **settings: Any) -> Path:
-    path = folder / "machine.yaml"
+    path = folder / "detector.yaml"
     content = {"kind": "torchvision", "model": name, "checkpoint": str(folder / checkpoint), "classes": CLASSES}
     path.write_text(yaml.safe_dump(content | {"options": MODELS.get(name, {})} | settings))
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_losses_features_and_detections(tmp_path: Path, data: CocoDataset, name: str) -> None:
     model = network(name)
     torch.save(model.state_dict(), tmp_path / "own.pt")
-    machine = load_task(described(tmp_path, name, "own.pt"))
-    assert machine.classes == ("square", "round")
+    task = load_task(described(tmp_path, name, "own.pt"))
+    assert task.classes == ("square", "round")
     images, wanted = pictures(data).requires_grad_(), targets(data)
-    found = machine.features(images)
+    found = task.features(images)
     assert all(len(level) == len(images) for level in found.values())
     torch.manual_seed(3)
-    reused = machine.loss(images, wanted, found)
+    reused = task.loss(images, wanted, found)
     torch.manual_seed(3)
-    anew = machine.loss(images, wanted)
+    anew = task.loss(images, wanted)
     assert reused.keys() == anew.keys() != set()
     for loss_name, loss in anew.items():
         assert torch.isfinite(loss), loss_name
@@ -65,11 +67,11 @@ def test_losses_features_and_detections(tmp_path: Path, data: CocoDataset, name:
     (gradient,) = torch.autograd.grad(torch.stack(list(anew.values())).sum(), images)
     assert torch.isfinite(gradient).all()
     assert gradient.abs().max() > 0
-    assert not any(module.training for module in machine.modules())
-    assert not any(p.requires_grad for p in machine.parameters())
+    assert not any(module.training for module in task.modules())
+    assert not any(p.requires_grad for p in task.parameters())
     with torch.no_grad():
         expected = model.eval()(list(images))
-    for one, other in zip(machine.predict(list(images)), expected, strict=True):
+    for one, other in zip(task.predict(list(images)), expected, strict=True):
         assert one.keys() == other.keys()
         for key in one:
             torch.testing.assert_close(one[key], other[key])
@@ -77,17 +79,18 @@ def test_losses_features_and_detections(tmp_path: Path, data: CocoDataset, name:
 
 def test_batch_norms_stay_as_they_were_trained(tmp_path: Path, data: CocoDataset) -> None:
     torch.save(network(QUICK).state_dict(), tmp_path / "own.pt")
-    machine = load_task(described(tmp_path, QUICK, "own.pt"))
-    before = {name: value.clone() for name, value in machine.state_dict().items()}
-    machine.loss(pictures(data), targets(data))
-    assert all(torch.equal(before[name], value) for name, value in machine.state_dict().items())
+    task = load_task(described(tmp_path, QUICK, "own.pt"))
+    before = {name: value.clone() for name, value in task.state_dict().items()}
+    task.loss(pictures(data), targets(data))
+    assert all(torch.equal(before[name], value) for name, value in task.state_dict().items())
 
 
+@pytest.mark.slow
 def test_nothing_is_found_in_threads(tmp_path: Path) -> None:
     name = "retinanet_resnet50_fpn_v2"
     torch.save(network(name).state_dict(), tmp_path / "own.pt")
-    machine = load_task(described(tmp_path, name, "own.pt"))
-    found = machine.predict([torch.rand(3, 1, 500), torch.rand(3, 40, 50)])
+    task = load_task(described(tmp_path, name, "own.pt"))
+    found = task.predict([torch.rand(3, 1, 500), torch.rand(3, 40, 50)])
     assert [found[0][key].shape[0] for key in ("boxes", "labels", "scores")] == [0, 0, 0]
     assert found[0].keys() == found[1].keys()
 
@@ -96,6 +99,7 @@ def as_is(state: dict[str, Tensor]) -> Any:
     return state
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "wrap",
     [
@@ -109,9 +113,9 @@ def test_usual_checkpoints_load(tmp_path: Path, wrap: Callable[[dict[str, Tensor
     model = network(QUICK)
     torch.save(wrap(model.state_dict()), tmp_path / "own.pt")
     save_file(model.state_dict(), tmp_path / "own.safetensors")
-    machines = [load_task(described(tmp_path, QUICK, f"own.{suffix}")) for suffix in ("pt", "safetensors")]
+    tasks = [load_task(described(tmp_path, QUICK, f"own.{suffix}")) for suffix in ("pt", "safetensors")]
     image = torch.rand(1, 3, 64, 64)
-    assert float(feature_distance(*(machine.features(image) for machine in machines))) == 0
+    assert float(feature_distance(*(task.features(image) for task in tasks))) == 0
 
 
 class Surprise:
@@ -121,6 +125,7 @@ class Surprise:
         return (print, ("code was run",))
 
 
+@pytest.mark.slow
 def test_wrong_checkpoints_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     state = network(QUICK).state_dict()
 

@@ -1,8 +1,6 @@
-"""The largest blend that a machine does not notice."""
+"""The largest blend that a task network does not notice."""
 
 from collections.abc import Callable, Sequence
-from importlib import resources
-from pathlib import Path
 
 import pytest
 import torch
@@ -11,18 +9,17 @@ from torch import Tensor
 import diptych
 from diptych.bitstream import unpack
 from diptych.codec.codec import Codec
+from diptych.codec.defaults import CAT, WEIGHTS
 from diptych.errors import BitstreamError, DiptychError, ModelError
 from diptych.io.images import read_picture
-from diptych.tasks import load_task
+from diptych.tasks import shipped_task
 from diptych.tasks.view_hint import hinted, largest_safe_blend
 from samples import picture
-
-WEIGHTS = Path(str(resources.files("diptych") / "weights"))
 
 Found = tuple[Sequence[Sequence[float]], Sequence[int], Sequence[float]]
 
 
-class Machine:
+class BlendDetector:
     """A task whose detections depend on how far a picture's pixels are from those of the machine view."""
 
     def __init__(self, codec: Codec, data: bytes, sees: Callable[[float], Found]) -> None:
@@ -58,9 +55,10 @@ NONE: Found = ([], [], [])
 
 
 def blend_of(codec: Codec, data: bytes, sees: Callable[[float], Found]) -> float:
-    return largest_safe_blend(codec, data, Machine(codec, data, sees), steps=8)  # type: ignore[arg-type]
+    return largest_safe_blend(codec, data, BlendDetector(codec, data, sees), steps=8)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("below", "change_at", "above", "expected"),
     [
@@ -86,10 +84,12 @@ def test_what_counts_as_the_same(
     assert blend_of(codec, data, lambda blend: below if blend < change_at else above) == expected
 
 
+@pytest.mark.slow
 def test_an_unsafe_blend_below_a_safe_one_does_not_matter(codec: Codec, data: bytes) -> None:
     assert blend_of(codec, data, lambda blend: NONE if blend in (0.25, 0.875) else ONE) == 1
 
 
+@pytest.mark.slow
 def test_two_detections_may_not_share_a_partner(codec: Codec, data: bytes) -> None:
     apart: Found = ([BOX, CORNER], [1, 1], [0.9, 0.9])
     doubled: Found = ([BOX, BOX], [1, 1], [0.9, 0.9])
@@ -97,41 +97,45 @@ def test_two_detections_may_not_share_a_partner(codec: Codec, data: bytes) -> No
     assert blend_of(codec, data, lambda blend: doubled if blend == 0 else apart) == 0
 
 
+@pytest.mark.slow
 def test_positions_are_tried_from_the_top(codec: Codec, data: bytes) -> None:
-    machine = Machine(codec, data, lambda blend: ONE if blend < 0.6 else NONE)
-    assert largest_safe_blend(codec, data, machine, steps=4) == 0.5  # type: ignore[arg-type]
-    assert machine.asked == [0, 1, 0.75, 0.5]
+    network = BlendDetector(codec, data, lambda blend: ONE if blend < 0.6 else NONE)
+    assert largest_safe_blend(codec, data, network, steps=4) == 0.5  # type: ignore[arg-type]
+    assert network.asked == [0, 1, 0.75, 0.5]
 
 
+@pytest.mark.slow
 def test_the_hint_changes_nothing_but_the_header(codec: Codec, data: bytes) -> None:
-    machine = Machine(codec, data, lambda blend: ONE if blend < 0.7 else NONE)
-    file = hinted(codec, data, machine)  # type: ignore[arg-type]
+    network = BlendDetector(codec, data, lambda blend: ONE if blend < 0.7 else NONE)
+    file = hinted(codec, data, network)  # type: ignore[arg-type]
     before, after = unpack(data), unpack(file)
     assert after.header.hint == 4 / 6
     assert after.header._replace(hint=None) == before.header
     assert after.payloads == before.payloads
     assert len(file) == len(data)
-    assert machine.asked == [0, 1, 5 / 6, 4 / 6]
+    assert network.asked == [0, 1, 5 / 6, 4 / 6]
     for view in ("machine", "human"):
         assert codec.decode(file, view).tobytes() == codec.decode(data, view).tobytes()
 
 
+@pytest.mark.slow
 def test_errors(codec: Codec, data: bytes) -> None:
-    machine = Machine(codec, data, lambda blend: NONE)
+    network = BlendDetector(codec, data, lambda blend: NONE)
     with pytest.raises(DiptychError, match="0 steps"):
-        largest_safe_blend(codec, data, machine, steps=0)  # type: ignore[arg-type]
+        largest_safe_blend(codec, data, network, steps=0)  # type: ignore[arg-type]
     with pytest.raises(BitstreamError):
-        largest_safe_blend(codec, data[:-1], machine)  # type: ignore[arg-type]
+        largest_safe_blend(codec, data[:-1], network)  # type: ignore[arg-type]
     with pytest.raises(ModelError, match="no human view"):
-        largest_safe_blend(codec.with_view({}), data, machine)  # type: ignore[arg-type]
+        largest_safe_blend(codec.with_view({}), data, network)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     not all((WEIGHTS / name).is_file() for name in ("codec.human.safetensors", "task.safetensors")),
     reason="the weights are not shipped",
 )
-def test_the_shipped_machine_on_the_cat() -> None:
-    codec, task = diptych.load(), load_task(WEIGHTS / "task.safetensors")
-    cat = read_picture(str(resources.files("diptych") / "assets" / "chelsea.jpg")).image
+def test_the_shipped_task_on_the_cat() -> None:
+    codec, task = diptych.load(), shipped_task()
+    cat = read_picture(CAT).image
     blend = largest_safe_blend(codec, codec.encode(cat, 60), task, steps=2)
     assert blend in (0, 0.5, 1)

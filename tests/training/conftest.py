@@ -1,4 +1,4 @@
-"""A few tiny photos with labels, and a small machine."""
+"""A few tiny photos with labels, and a small task network."""
 
 import json
 from pathlib import Path
@@ -38,11 +38,11 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def machine_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small untrained machine."""
+def task_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small untrained task network."""
     shape = {"channels": 8, "hidden": 16, "mask_layers": (8,), "anchors": (8, 16, 32, 64)}
     torch.manual_seed(0)
-    machine = MaskRCNNTask(MaskRCNNSettings(classes=("square", "box"), size=64, proposals=20, samples=8, **shape))
+    task = MaskRCNNTask(MaskRCNNSettings(classes=("square", "box"), size=64, proposals=20, samples=8, **shape))
     path = tmp_path_factory.mktemp("machine") / "task.safetensors"
-    machine.save(path)
+    task.save(path)
     return path

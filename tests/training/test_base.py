@@ -1,4 +1,4 @@
-"""Training a codec for a machine: what comes out, and the handover from fidelity to the task."""
+"""Training a codec for a task network: what comes out, and the handover from fidelity to the task."""
 
 import subprocess
 import sys
@@ -23,12 +23,12 @@ from samples import picture
 
 
 @pytest.fixture(scope="module")
-def recipe(tmp_path_factory: pytest.TempPathFactory, photos: Path, codec_file: Path, machine_file: Path) -> Path:
+def recipe(tmp_path_factory: pytest.TempPathFactory, photos: Path, codec_file: Path, task_file: Path) -> Path:
     folder = tmp_path_factory.mktemp("base")
     path = folder / "base.yaml"
     path.write_text(
         f"photos: {{folder: {photos}, labels: {photos / 'labels.json'}}}\n"
-        f"start: {codec_file}\ntasks: [{machine_file}]\n"
+        f"start: {codec_file}\ntasks: [{task_file}]\n"
         f"batch: 2\ncrop: 64\nhandover: 0.4\ntask_weight: 100\n"
         f"loop: {{out: {folder / 'out'}, steps: 2, threads: 1, precision: fp32, warmup: 1}}\n"
     )
@@ -46,24 +46,24 @@ def loss_at(stage: BaseStage, progress: float) -> float:
         return float(stage.losses("codec", stage.batch(0, 0), torch.tensor(progress))["loss"])
 
 
-def test_a_trained_codec_codes(recipe: Path, codec_file: Path, machine_file: Path) -> None:
-    machine = machine_file.read_bytes()
+def test_a_trained_codec_codes(recipe: Path, codec_file: Path, task_file: Path) -> None:
+    task = task_file.read_bytes()
     path = run("base", recipe)
     codec = load(path)
     for size in ((70, 50), (64, 128)):
-        decoded = codec.decode(codec.encode(picture(*size), quality=30))
+        decoded = codec.decode(codec.encode(picture(*size), quality=30), "machine")
         assert decoded.size == size
     before, after = (load_model(p).state_dict() for p in (codec_file, path))
     assert before.keys() == after.keys()
     for part in ("g_a.", "g_s.", "h_a.", "h_s."):
         assert any(not torch.equal(before[name], after[name]) for name in before if name.startswith(part)), part
-    assert machine_file.read_bytes() == machine
+    assert task_file.read_bytes() == task
     checkpoint = torch.load(path.with_name("checkpoint.pt"), weights_only=True)
     assert checkpoint["model"].keys() == {f"codec.{name}" for name in before}
     assert load_codec(path).metadata["stage"] == "base"
 
 
-def test_the_machine_reaches_the_codec_but_does_not_learn(settings_of: BaseRecipe) -> None:
+def test_the_task_network_reaches_the_codec_but_does_not_learn(settings_of: BaseRecipe) -> None:
     stage = BaseStage(settings_of.model_copy(update={"mse_weight": (0.0, 0.0)}))
     losses = stage.losses("codec", stage.batch(0, 0), torch.tensor(1.0))
     assert all(torch.isfinite(loss) for loss in losses.values())
@@ -79,6 +79,7 @@ def stage(settings_of: BaseRecipe) -> BaseStage:
     return BaseStage(settings_of)
 
 
+@pytest.mark.slow
 @settings(max_examples=8, deadline=None)
 @given(share=st.floats(0, 1), after=st.floats(0.4, 1))
 def test_the_handover_is_linear_and_then_over(stage: BaseStage, share: float, after: float) -> None:
@@ -88,6 +89,7 @@ def test_the_handover_is_linear_and_then_over(stage: BaseStage, share: float, af
     assert loss_at(stage, after) == pytest.approx(last, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_only_fidelity_counts_at_the_start_and_only_the_rest_at_the_end(settings_of: BaseRecipe) -> None:
     def losses(progress: float, **weights: object) -> float:
         return loss_at(BaseStage(settings_of.model_copy(update=weights)), progress)
@@ -117,7 +119,7 @@ def test_missing_weights_are_named(recipe: Path, override: str, message: str) ->
         run("base", recipe, [override])
 
 
-def test_a_codec_is_no_machine(recipe: Path, codec_file: Path) -> None:
+def test_a_codec_is_no_task_network(recipe: Path, codec_file: Path) -> None:
     with pytest.raises(ModelError, match="no task network"):
         run("base", recipe, [f"tasks=[{codec_file}]"])
 
@@ -138,6 +140,7 @@ def test_losses_need_labels(settings_of: BaseRecipe) -> None:
         BaseStage(settings_of.model_copy(update={"photos": plain}))
 
 
+@pytest.mark.slow
 def test_two_decoders_are_exported_and_one_file_has_two_views(recipe: Path, tmp_path: Path) -> None:
     human = ["human={mse_weight: [0.2, 0.6], ssimulacra_weight: 2, grid_weight: 1}", f"loop.out={tmp_path / 'two'}"]
     path = run("base", recipe, human)
@@ -156,6 +159,7 @@ def beside(codec: Path) -> Path:
     return codec.with_suffix(".human.safetensors")
 
 
+@pytest.mark.slow
 def test_both_decoders_teach_the_encoder(settings_of: BaseRecipe) -> None:
     def gradient(**changed: object) -> torch.Tensor:
         stage = BaseStage(settings_of.model_copy(update={"feature_weight": 0.0, "task_weight": 0.0, **changed}))
@@ -170,6 +174,7 @@ def test_both_decoders_teach_the_encoder(settings_of: BaseRecipe) -> None:
     assert (alone - with_human).norm() > 0.05 * alone.norm()
 
 
+@pytest.mark.slow
 def test_a_run_with_two_decoders_resumes_to_the_bit(recipe: Path, tmp_path: Path) -> None:
     human = ["human={ssimulacra_weight: 1, grid_weight: 1}", "loop.steps=4", "loop.checkpoint_minutes=0"]
     whole = run("base", recipe, [*human, f"loop.out={tmp_path / 'whole'}"])

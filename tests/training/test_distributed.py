@@ -6,12 +6,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from safetensors.torch import load_file
 
-from diptych.training import run
+from diptych.training import build, run
 from diptych.training.loop import batches
-from diptych.training.stages import build
 
 from .test_human import human_recipe
 from .test_loop import pixel_recipe
@@ -24,20 +24,20 @@ import sys
 from pathlib import Path
 from diptych.training import run
 from diptych.training.loop import batches
-from diptych.training.stages import build
+from diptych.training import build
 for recipe in sys.argv[1:]:
     run(Path(recipe).stem, Path(recipe))
 """
 STAGES = ("pixel", "task", "base", "human")
 
 
-def recipes_in(folder: Path, photos: Path, codec: Path, machine: Path) -> list[Path]:
+def recipes_in(folder: Path, photos: Path, codec: Path, task: Path) -> list[Path]:
     """A recipe of every stage, each in a folder of its own, with two batches per step."""
     for stage in STAGES:
         (folder / stage).mkdir(parents=True)
     base = folder / "base" / "base.yaml"
     base.write_text(
-        f"photos: {{folder: {photos}, labels: {photos / 'labels.json'}}}\nstart: {codec}\ntasks: [{machine}]\n"
+        f"photos: {{folder: {photos}, labels: {photos / 'labels.json'}}}\nstart: {codec}\ntasks: [{task}]\n"
         f"batch: 1\ncrop: 64\ntask_weight: 100\nhuman: {{ssimulacra_weight: 1, grid_weight: 1}}\n"
         f"loop: {{out: {folder / 'base/out'}, steps: 3, threads: 1, precision: fp32, warmup: 1}}\n"
     )
@@ -49,10 +49,11 @@ def recipes_in(folder: Path, photos: Path, codec: Path, machine: Path) -> list[P
     return recipes
 
 
-def test_two_processes_equal_one(tmp_path: Path, photos: Path, codec_file: Path, machine_file: Path) -> None:
+@pytest.mark.slow
+def test_two_processes_equal_one(tmp_path: Path, photos: Path, codec_file: Path, task_file: Path) -> None:
     """Without the adversary: its spectral norms are refined once per batch that a process sees."""
-    together = recipes_in(tmp_path / "two", photos, codec_file, machine_file)
-    alone = recipes_in(tmp_path / "one", photos, codec_file, machine_file)
+    together = recipes_in(tmp_path / "two", photos, codec_file, task_file)
+    alone = recipes_in(tmp_path / "one", photos, codec_file, task_file)
     (tmp_path / "script.py").write_text(SCRIPT)
     command = [*TWO, str(tmp_path / "script.py"), *map(str, together)]
     done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True)
@@ -86,6 +87,7 @@ def shown(batches: list[Any]) -> list[tuple[bytes, list[float]]]:
     return [(batch.crops.x.numpy().tobytes(), batch.quality.tolist()) for batch in batches]
 
 
+@pytest.mark.slow
 def test_batches_that_cannot_be_shared_are_refused(photos: Path, tmp_path: Path) -> None:
     recipe = pixel_recipe(tmp_path, photos)
     command = [*TWO, "-m", "diptych", "train", "pixel", str(recipe), "loop.batches=3"]

@@ -25,13 +25,14 @@ def human_recipe(folder: Path, photos: Path, codec: Path) -> Path:
     return recipe
 
 
+@pytest.mark.slow
 def test_bitstreams_and_frozen_weights_stay_as_they_are(tmp_path: Path, photos: Path, codec_file: Path) -> None:
     original = codec_file.read_bytes()
     before = load_file(codec_file)
     plain = load(codec_file)
     pictures = [picture(130, 90, seed=s) for s in range(3)]
     files = [plain.encode(p, q) for p, q in zip(pictures, (5, 50, 95), strict=True)]
-    machine = [np.asarray(plain.decode(f)) for f in files]
+    machine = [np.asarray(plain.decode(f, "machine")) for f in files]
 
     view = run("human", human_recipe(tmp_path, photos, codec_file))
 
@@ -92,6 +93,7 @@ def test_balance_ignores_the_scale_of_the_adversary() -> None:
     assert float((gradient(1.0) - 3 * unit).norm() / unit.norm()) == pytest.approx(0.3, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_every_loss_at_once_and_the_checkpoint_that_validation_chose(
     tmp_path: Path, codec_file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -99,8 +101,8 @@ def test_every_loss_at_once_and_the_checkpoint_that_validation_chose(
     folder.mkdir()
     for number in range(40):
         picture(80, 70, seed=number).save(folder / f"{number}.png")
-    machine = Path("src/diptych/weights/task.safetensors").resolve()
-    own = ["split=train", f"tasks=[{machine}]", "feature_weight=1", "ssimulacra_weight=1", "grid_weight=0.1"]
+    task = Path("src/diptych/weights/task.safetensors").resolve()
+    own = ["split=train", f"tasks=[{task}]", "feature_weight=1", "ssimulacra_weight=1", "grid_weight=0.1"]
     view = run(
         "human", human_recipe(tmp_path, folder, codec_file), [*own, "mse_over=crop", "loop.validate_every=1"]
     )
@@ -116,8 +118,8 @@ def test_features_need_task_networks(tmp_path: Path, photos: Path, codec_file: P
         run("human", human_recipe(tmp_path, photos, codec_file), ["feature_weight=1"])
 
 
-def test_losses_need_labels(tmp_path: Path, photos: Path, codec_file: Path, machine_file: Path) -> None:
-    own = [f"tasks=[{machine_file}]", "feature_weight=1", "task_weight=1"]
+def test_losses_need_labels(tmp_path: Path, photos: Path, codec_file: Path, task_file: Path) -> None:
+    own = [f"tasks=[{task_file}]", "feature_weight=1", "task_weight=1"]
     with pytest.raises(RecipeError, match="needs labels"):
         run("human", human_recipe(tmp_path, photos, codec_file), own)
 
@@ -135,11 +137,12 @@ def labelled(photos: Path) -> str:
     return f"photos={{folder: {photos}, labels: {photos / 'labels.json'}}}"
 
 
+@pytest.mark.slow
 def test_the_losses_of_task_networks_count(
-    tmp_path: Path, photos: Path, codec_file: Path, machine_file: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, photos: Path, codec_file: Path, task_file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     recipe = human_recipe(tmp_path, photos, codec_file)
-    own = [labelled(photos), f"tasks=[{machine_file}]", "feature_weight=1", "loop.log_every=1"]
+    own = [labelled(photos), f"tasks=[{task_file}]", "feature_weight=1", "loop.log_every=1"]
     without = load_file(run("human", recipe, own[1:]))
     with_them = load_file(run("human", recipe, [*own, "task_weight=5", f"loop.out={tmp_path / 'with'}"]))
     assert "decoder/task" in capsys.readouterr().out

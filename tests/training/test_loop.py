@@ -15,11 +15,10 @@ import torch
 from safetensors.torch import load_file
 
 from diptych.errors import DiptychError, ModelError, RecipeError
-from diptych.training import run
+from diptych.training import build, run
 from diptych.training.capture import copy_into, on_device, set_rate
 from diptych.training.optim import KernelMuon, muon_and_adamw
 from diptych.training.stage import LoopSettings
-from diptych.training.stages import build
 from diptych.training.trainer import fastest_precision
 
 
@@ -33,6 +32,7 @@ def pixel_recipe(folder: Path, photos: Path, steps: int = 6) -> Path:
     return recipe
 
 
+@pytest.mark.slow
 def test_a_run_killed_and_resumed_equals_an_uninterrupted_one(tmp_path: Path, photos: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
@@ -113,6 +113,7 @@ def test_learning_rate_rises_rests_and_falls() -> None:
     assert factors[50:] == sorted(factors[50:], reverse=True)
 
 
+@pytest.mark.slow
 def test_precision_is_measured_in_about_a_second() -> None:
     start = time.monotonic()
     assert fastest_precision(torch.device("cpu")) in {"fp32", "bf16"}
@@ -133,6 +134,7 @@ def test_muon_moves_kernels_by_orthogonal_steps(layout: torch.memory_format) -> 
     assert 0.5 < float(singular.min()) <= float(singular.max()) < 1.5
 
 
+@pytest.mark.slow
 def test_batches_prepared_ahead_change_nothing(tmp_path: Path, photos: Path) -> None:
     recipe = pixel_recipe(tmp_path, photos, steps=3)
     alone = load_file(run("pixel", recipe, [f"loop.out={tmp_path / 'alone'}"]))
@@ -140,6 +142,7 @@ def test_batches_prepared_ahead_change_nothing(tmp_path: Path, photos: Path) -> 
     assert all(torch.equal(alone[name], ahead[name]) for name in alone)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scan", ["plain", "checkerboard", "quadtree"])
 def test_every_scan_trains(tmp_path: Path, photos: Path, scan: str) -> None:
     weights = load_file(run("pixel", pixel_recipe(tmp_path, photos, steps=1), [f"scan={scan}"]))
@@ -213,6 +216,7 @@ def names(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir() if not path.name.startswith("events.")}
 
 
+@pytest.mark.slow
 def test_weights_are_not_replaced_unless_told(tmp_path: Path, photos: Path) -> None:
     recipe = pixel_recipe(tmp_path, photos, steps=1)
     weights = tmp_path / "out/weights.safetensors"
@@ -226,6 +230,7 @@ def test_weights_are_not_replaced_unless_told(tmp_path: Path, photos: Path) -> N
     run("pixel", recipe, overwrite=True)  # now there is a checkpoint as well
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("content", [b"", b"text", b"half"])
 def test_a_damaged_checkpoint_is_named(tmp_path: Path, photos: Path, content: bytes) -> None:
     recipe = pixel_recipe(tmp_path, photos, steps=1)
@@ -249,6 +254,7 @@ def test_a_folder_whose_name_is_taken(tmp_path: Path, photos: Path) -> None:
         run("pixel", pixel_recipe(tmp_path, photos))
 
 
+@pytest.mark.slow
 def test_full_disk(tmp_path: Path, photos: Path) -> None:
     """A limit on the size of files stands for a disk: half of a checkpoint fits."""
     recipe = pixel_recipe(tmp_path, photos, steps=2)
@@ -267,6 +273,7 @@ def test_full_disk(tmp_path: Path, photos: Path) -> None:
     assert names(tmp_path / "new") <= {"weights.safetensors"}
 
 
+@pytest.mark.slow
 def test_interrupt_saves_a_checkpoint(tmp_path: Path, photos: Path) -> None:
     recipe = pixel_recipe(tmp_path, photos, steps=1000)
     command = [sys.executable, "-m", "diptych", "train", "pixel", str(recipe), "loop.checkpoint_minutes=60"]
@@ -287,6 +294,7 @@ def test_interrupt_saves_a_checkpoint(tmp_path: Path, photos: Path) -> None:
     assert torch.load(tmp_path / "out/checkpoint.pt")["step"] == step + 1
 
 
+@pytest.mark.slow
 def test_a_recipe_that_changed_is_said(tmp_path: Path, photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
     recipe = pixel_recipe(tmp_path, photos, steps=2)
     run("pixel", recipe)

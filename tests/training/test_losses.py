@@ -11,7 +11,7 @@ from torch.nn.functional import conv2d, pad
 
 from diptych.checkerboard.score import grid_score
 from diptych.evaluation.metrics import psnr
-from diptych.nn.tradeoff import squared_error
+from diptych.nn.losses import squared_error
 from diptych.training.losses import grid_excess
 from diptych.training.ssimulacra import Ssimulacra
 from samples import picture
@@ -52,6 +52,7 @@ class PackagesBorders(Ssimulacra):
         return conv2d(planes, self.taps.view(1, 1, 1, -1).expand(count, 1, 1, -1), groups=count)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("quality", [4, 20, 60, 95])
 @pytest.mark.parametrize("size", [(256, 256), (300, 271)])  # in smaller ones the tool leaves out scales
 def test_what_people_see_is_the_packages(tmp_path: Path, quality: int, size: tuple[int, int]) -> None:

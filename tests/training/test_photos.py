@@ -32,6 +32,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @given(seed=st.integers(0, 2**31), number=st.integers(0, 10**6))
 def test_unscaled_crops_are_pieces_of_the_photos_mirrored_or_not(folder: Path, seed: int, number: int) -> None:
     photos = TrainingPhotos([PhotoSource(folder=folder)], 4, 32)

@@ -1,4 +1,4 @@
-"""Training the machine: what comes out, and resuming it."""
+"""Training the task network: what comes out, and resuming it."""
 
 import json
 from pathlib import Path
@@ -9,8 +9,7 @@ from safetensors.torch import load_file
 
 from diptych.errors import ModelError, RecipeError
 from diptych.tasks import load_task
-from diptych.training import run
-from diptych.training.stages import build
+from diptych.training import build, run
 from diptych.training.trainer import Trainer
 
 
@@ -25,6 +24,7 @@ def task_recipe(folder: Path, photos: Path) -> Path:
     return recipe
 
 
+@pytest.mark.slow
 def test_a_trained_machine_works_and_a_resumed_one_equals_it(tmp_path: Path, photos: Path) -> None:
     whole = run("task", task_recipe(tmp_path / "whole", photos))
     task = load_task(whole)
@@ -50,6 +50,7 @@ def test_a_trained_machine_works_and_a_resumed_one_equals_it(tmp_path: Path, pho
     assert all(torch.equal(resumed[name], expected[name]) for name in expected)
 
 
+@pytest.mark.slow
 def test_a_detector_of_boxes_is_trained_and_trained_on(tmp_path: Path, photos: Path) -> None:
     recipe = task_recipe(tmp_path, photos)
     own = ["architecture=fcos", "loop.steps=1"]

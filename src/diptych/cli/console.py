@@ -1,4 +1,4 @@
-"""What the commands have in common: output, errors, progress over many files."""
+"""What the commands have in common: output, errors, work on many files."""
 
 from __future__ import annotations
 
@@ -6,20 +6,26 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from threading import Lock
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 import typer
 
 from diptych.errors import DiptychError
+from diptych.io.files import STANDARD, Job, Plan, existing, named, remove_stale
 from diptych.io.places import Name
 
 if TYPE_CHECKING:
+    from diptych.codec.codec import Codec
     from diptych.io.progress import Advance
 
 Found = TypeVar("Found")
 Facts = Mapping[str, str | float | bool]
 """What the manifest says of a file beyond what it reads from it, by field."""
+_CODING = Lock()
+"""Held while a file is coded: of several at once in a process, as on a cluster, the others are read and written."""
 
 
 class Outcome(NamedTuple):
@@ -40,6 +46,41 @@ class Outcome(NamedTuple):
     error: str | None = None
     facts: Facts | None = None
     entry: Mapping[str, Any] | None = None
+
+
+class Work(Protocol):
+    """What is to be done with files, in three steps, of which the second may take several at once; it can be
+    pickled."""
+
+    def read(self, job: Job) -> Any: ...
+
+    def code(self, codec: Codec, jobs: Sequence[Job], inputs: Sequence[Any]) -> list[Any]: ...
+
+    def write(self, job: Job, given: Any, made: Any) -> Outcome: ...
+
+    def dip(self, job: Job) -> Name:
+        """The ``.dip`` file among the two of a job."""
+        ...
+
+
+class Batch(NamedTuple):
+    """How many files are to be worked on.
+
+    Attributes:
+        workers: files worked on at once.
+        overwrite: replace outputs that exist.
+        resume: keep them, and do what is missing.
+        manifest: file that lists what was made of which file.
+        device: ``cpu`` or ``cuda``.
+        cluster: address of a Ray cluster that does the work.
+    """
+
+    workers: int
+    overwrite: bool
+    resume: bool
+    manifest: str | None
+    device: str = "cpu"
+    cluster: str | None = None
 
 
 def each(tasks: Mapping[Name, Callable[[], str]]) -> None:
@@ -97,6 +138,127 @@ def _bar(total: int, every: float | None) -> AbstractContextManager[Advance]:
     from diptych.io.progress import progress
 
     return progress(total, "files", every=every)
+
+
+def carry_out(plan: Plan, work: Work, model: str | None, batch: Batch) -> None:
+    """Do all jobs, or with ``resume`` those whose output is missing, and print what becomes of them."""
+    jobs = plan.jobs
+    piped = [job for job in jobs if job.target == STANDARD]
+    _refuse_contradictions(batch, jobs)
+    there = existing([job.target for job in jobs if job not in piped]) if batch.resume else set()
+    done = {job for job in jobs if job.target in there}
+    todo = [job for job in jobs if job not in done]
+    if batch.resume:
+        remove_stale({job.target.parent for job in jobs})
+    if done:
+        tell(f"note: {len(done):,} of {len(jobs):,} files are done already")
+    manifest = None
+    if batch.manifest:
+        from diptych.cli.manifest import Manifest
+
+        manifest = Manifest(named(batch.manifest), work.dip, todo, sorted(done), batch.resume, batch.overwrite)
+    lines = 60.0 if batch.cluster else None
+    with reporting(len(todo), plan.refused, tell if piped else say, lines) as report, manifest or nullcontext():
+
+        def listed(outcome: Outcome) -> None:
+            if manifest:
+                manifest.add(outcome)
+            report(outcome)
+
+        _run(todo, work, model, batch, listed)
+
+
+def _refuse_contradictions(batch: Batch, jobs: Sequence[Job]) -> None:
+    if batch.manifest and any(job.target == STANDARD for job in jobs):
+        raise typer.BadParameter("--manifest lists files, and standard output is none")
+    if batch.resume and batch.overwrite:
+        raise typer.BadParameter("--resume and --overwrite exclude each other")
+    if batch.cluster and batch.workers > 1:
+        raise typer.BadParameter("--cluster and --jobs exclude each other")
+    if batch.cluster and batch.device != "cpu":
+        raise typer.BadParameter(f"--cluster and --device {batch.device} exclude each other")
+    if batch.cluster and any(STANDARD in job for job in jobs):
+        raise typer.BadParameter("--cluster works on files, and standard input and output are none")
+
+
+def _run(
+    jobs: Sequence[Job], work: Work, model: str | None, batch: Batch, report: Callable[[Outcome], None]
+) -> None:
+    """Do all jobs and report the outcome of each when it is there; failures do not stop the others.
+
+    Args:
+        model: the codec's file, or None for the default one, which decodes files of others too.
+
+    Raises:
+        DiptychError: if the codec cannot be loaded, the cluster not reached, or a worker process dies.
+    """
+    if not jobs:
+        return
+    count, doing = min(batch.workers, len(jobs)), Doing(work, listed=bool(batch.manifest))
+    if batch.cluster:
+        from diptych.cluster import on_cluster
+
+        doing = Doing(work, doing.listed, once=not batch.overwrite)
+        on_cluster(jobs, doing, doing.lost, model, batch.cluster, report)
+    elif count > 1 and batch.device == "cpu":
+        from diptych.codec.processes import in_processes
+
+        in_processes(jobs, doing, model, count, report)
+    else:
+        from diptych.codec.codec import load
+
+        codec = load(model, device=batch.device)
+        if codec.transforms.engine.batch > 1:
+            from diptych.cli.batches import in_batches
+
+            in_batches(jobs, doing, codec, batch.workers, report)
+        else:
+            for job in jobs:
+                report(doing(codec, job))
+
+
+@dataclass(frozen=True)
+class Doing:
+    """Does a job, wherever that is, and tells what becomes of it.
+
+    Attributes:
+        listed: whether the outcome is to have its line of the manifest.
+        once: whether an output that is in the way is this job's: a cluster does again what a worker had finished
+            that died before it could say so.
+    """
+
+    work: Work
+    listed: bool
+    once: bool = False
+
+    def __call__(self, codec: Codec, job: Job) -> Outcome:
+        return self.outcome(job, partial(self._steps, codec, job))
+
+    def outcome(self, job: Job, steps: Callable[[], Outcome]) -> Outcome:
+        """What becomes of a job by these steps."""
+        return self.with_entry(job, attempt(job.source, steps))
+
+    def with_entry(self, job: Job, outcome: Outcome) -> Outcome:
+        if not self.listed:
+            return outcome
+        from diptych.cli.manifest import entry
+
+        return outcome._replace(entry=entry(job, self.work.dip(job), outcome))
+
+    def lost(self, job: Job) -> Outcome:
+        error = f"{job.source}: workers died of it, perhaps for want of memory"
+        return self.with_entry(job, Outcome(job.source, error=error))
+
+    def _steps(self, codec: Codec, job: Job) -> Outcome:
+        given = self.work.read(job)
+        with _CODING:
+            [made] = self.work.code(codec, [job], [given])
+        try:
+            return self.work.write(job, given, made)
+        except DiptychError:
+            if self.once and existing([job.target]):
+                return Outcome(job.source, f"{job.source} -> {job.target}: done by a worker that died since")
+            raise
 
 
 def attempt(source: Name, task: Callable[[], Found]) -> Found | Outcome:

@@ -8,16 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from diptych.cli.console import say, tell
-from diptych.cli.options import Overwrite
+from diptych.cli.options import Labels, Overwrite
 from diptych.errors import extra
-from diptych.io.files import (
-    make_folder,
-    refuse_existing,
-)
+from diptych.io.files import make_folder, refuse_existing
 
 if TYPE_CHECKING:
     from diptych.data.coco_format import LabelWriter
-from diptych.cli.options import Labels
 
 convert = typer.Typer(help="Turn the labels of public data sets into COCO format, once, before training.")
 

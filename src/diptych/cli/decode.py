@@ -12,24 +12,19 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple, cast
 
 import typer
 
-from diptych.cli.batch import Batch, carry_out
-from diptych.cli.console import Outcome, size_of
+from diptych.cli.console import Batch, Outcome, carry_out, size_of
+from diptych.cli.maps import maps_beside
 from diptych.cli.options import Cluster, Device, Jobs, ManifestFile, Output, Overwrite, Resume
+from diptych.codec.defaults import VIEW
+from diptych.codec.views import AUTO
 from diptych.errors import DiptychError
-from diptych.io.files import (
-    Job,
-    make_folder,
-    plan_jobs,
-    read_bytes,
-)
+from diptych.io.files import Job, make_folder, plan_jobs, read_bytes
 from diptych.io.places import Name
 
 if TYPE_CHECKING:
     from PIL import Image
 
     from diptych.codec.codec import Codec
-from diptych.cli.maps import maps_beside
-from diptych.codec.views import AUTO
 
 Region = tuple[int, int, int, int]
 
@@ -64,7 +59,7 @@ def decode(
             callback=_checked_view,
             help="Which view, a blend of the two, what the file hints at, or a view file.",
         ),
-    ] = "human",
+    ] = VIEW,
     region: Annotated[
         str | None,
         typer.Option(metavar="X,Y,W,H", callback=_checked_region, help="Decode only this part, in pixels."),
@@ -108,10 +103,10 @@ def decode(
     for job in plan.jobs:
         picture_format(job.target)
     part = cast(Region | None, tuple(map(int, region.split(","))) if region else None)
-    if heat is not None and resume:
-        raise typer.BadParameter("--map and --resume exclude each other")
-    if salvage and resume:
-        raise typer.BadParameter("--salvage and --resume exclude each other")
+    again = "--resume" if resume else "--cluster" if cluster else None  # leave what is there
+    alone = "--map" if heat is not None else "--salvage" if salvage else None
+    if again and alone:
+        raise typer.BadParameter(f"{alone} and {again} exclude each other")
     maps = plan_maps(files, heat, plan.jobs, overwrite) if heat is not None else {}
     work = Decoding(view, part, overwrite, maps, salvage)
     carry_out(plan, work, model, Batch(jobs, overwrite, resume, manifest, device, cluster))

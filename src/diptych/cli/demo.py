@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 import diptych
 from diptych.cli.console import say, tell
 from diptych.cli.options import Model, Overwrite, Quality
-
-if TYPE_CHECKING:
-    pass
+from diptych.codec.defaults import QUALITY
 
 
 def demo(
@@ -23,11 +21,11 @@ def demo(
     output: Annotated[Path, typer.Option("-o", "--output", metavar="FOLDER", help="Where to write.")] = Path(
         "diptych-demo"
     ),
-    quality: Quality = 20,
+    quality: Quality = QUALITY,
     model: Model = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Show everything on one photo: the .dip file, both views, what the machine sees, a report.
+    """Show everything on one photo: the .dip file, both views, what the task network sees, a report.
 
     \b
     [bold]Examples[/bold]
@@ -37,7 +35,7 @@ def demo(
     from diptych.report.demo import run
     from diptych.tasks.detector import shipped_detector
 
-    result = run(photo, output, quality, diptych.load(model), shipped_detector(), overwrite)
+    result = run(photo, output, quality, diptych.load(model), shipped_detector(), model, overwrite)
     for note in result.notes:
         tell(f"note: {note}")
     for path in result.files:

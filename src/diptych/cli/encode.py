@@ -10,18 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from diptych.cli.batch import Batch, carry_out
-from diptych.cli.console import Outcome, size_of, tell
+from diptych.cli.console import Batch, Outcome, carry_out, size_of, tell
 from diptych.cli.goals import Coded, Encode, Goal, KeepShare, MeasuredView, MetricTarget, Tasks, goal_of, reach
 from diptych.cli.options import Cluster, Device, Jobs, ManifestFile, Model, Output, Overwrite, Quality, Resume
+from diptych.codec.defaults import QUALITY
 from diptych.codec.views import AUTO
 from diptych.errors import extra
-from diptych.io.files import (
-    Job,
-    make_folder,
-    plan_jobs,
-    write_bytes,
-)
+from diptych.io.files import Job, make_folder, plan_jobs, write_bytes
 from diptych.io.places import Name
 
 if TYPE_CHECKING:
@@ -44,7 +39,7 @@ def encode(
         typer.Argument(metavar="PHOTO", help="Photos, folders, globs; or - for stdin.", show_default=False),
     ],
     output: Output = None,
-    quality: Quality = 40,
+    quality: Quality = QUALITY,
     bpp: Annotated[
         float | None,
         typer.Option("--bpp", metavar="BITS", help="Bits per pixel to reach from below, instead of -q."),
@@ -62,14 +57,14 @@ def encode(
     ] = False,
     optimize: Annotated[
         int,
-        typer.Option(min=0, metavar="STEPS", help="Search for a file that serves the shipped machine better."),
+        typer.Option(min=0, metavar="STEPS", help="Search for a file that serves the shipped task network better."),
     ] = 0,
     view_hint: Annotated[
         str | None,
         typer.Option(
             metavar=AUTO,
             callback=_checked_hint,
-            help="Store the most human view in which the shipped machine detects the same as in its own.",
+            help="Store the most human view in which the task network finds what it finds in the machine view.",
             show_default=False,
         ),
     ] = None,
@@ -211,6 +206,7 @@ def _hinted(codec: Codec, data: bytes) -> bytes:
 
 
 def _search(codec: Codec, steps: int) -> Refine:
-    from diptych.tasks.latent_search import Search, shipped_machine
+    from diptych.tasks import shipped_task
+    from diptych.tasks.latent_search import Search
 
-    return Search(codec, shipped_machine(), steps)
+    return Search(codec, shipped_task(), steps)

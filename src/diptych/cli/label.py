@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from diptych.cli.console import say, tell
-from diptych.cli.options import Overwrite
+from diptych.cli.options import Labels, Overwrite
+from diptych.codec.defaults import TASK
 from diptych.errors import extra
-from diptych.io.files import (
-    refuse_existing,
-)
-
-if TYPE_CHECKING:
-    pass
-from diptych.cli.options import Labels
+from diptych.io.files import refuse_existing
 
 
 def label(
@@ -44,7 +38,7 @@ def label(
     \b
     [bold]Examples[/bold]
       diptych label photos/
-      diptych label photos/ --task machine.yaml -o labels.json --min-score 0.7
+      diptych label photos/ --task detector.yaml -o labels.json --min-score 0.7
       diptych train base recipe.yaml photos=photos/ labels=labels.json
     """
     if not 0 <= min_score <= 1:
@@ -53,8 +47,7 @@ def label(
     with extra("train", "labelling"):
         from diptych.tasks.pseudo_labels import label as label_folder
 
-        shipped = Path(str(resources.files("diptych") / "weights" / "task.safetensors"))
-        made = label_folder(folder, task or shipped, output, min_score, overwrite)
+        made = label_folder(folder, task or TASK, output, min_score, overwrite)
     for problem in made.problems:
         tell(f"note: {problem}")
     say(f"wrote {output}: {made.photos:,} photos, {made.instances:,} instances")

@@ -23,6 +23,7 @@ from diptych.cli.decode import decode
 from diptych.cli.demo import demo
 from diptych.cli.encode import encode
 from diptych.cli.evaluate import evaluate
+from diptych.cli.export import export
 from diptych.cli.grid import grid
 from diptych.cli.info import info
 from diptych.cli.label import label
@@ -97,6 +98,7 @@ for command in (
     ablate,
     report,
     page,
+    export,
     label,
     serve,
 ):

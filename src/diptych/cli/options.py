@@ -49,7 +49,13 @@ Model = Annotated[
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that exist already.")]
 Jobs = Annotated[
     int,
-    typer.Option("-j", "--jobs", metavar="N|all", parser=_workers, help="Files to work on at once, in processes."),
+    typer.Option(
+        "-j",
+        "--jobs",
+        metavar="N|all",
+        parser=_workers,
+        help="Files to work on at once, in processes; on a GPU, in a batch.",
+    ),
 ]
 Resume = Annotated[bool, typer.Option("--resume", help="Keep files that exist already, write the missing ones.")]
 ManifestFile = Annotated[

@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 
 from diptych.cli.console import say, tell
+from diptych.cli.options import Model, Overwrite, Quality
+from diptych.codec.defaults import QUALITY
 from diptych.io.files import find_files
 
 
@@ -27,22 +29,15 @@ def report(
     output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="The page to write.")] = Path(
         "report.html"
     ),
-    quality: Annotated[
-        float, typer.Option("-q", "--quality", metavar="0..100", min=0, max=100, help="Of the photos' files.")
-    ] = 40,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FILE", help="The codec that shows the photos.", show_default="the one in the package"
-        ),
-    ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a page that exists already.")] = False,
+    quality: Quality = QUALITY,
+    model: Model = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Put results and example photos into one HTML file that needs nothing beside it.
 
-    Curves and tables with intervals, and the commands and versions behind them.
+    Curves (with matplotlib) and tables with intervals, and the commands and versions behind them.
     Each photo as original, both views, JPEG and AVIF of the same bytes under a slider.
-    What the machine sees in each, where the views differ, and where the grid is.
+    What the task network sees in each, where the views differ, and where the grid is.
 
     \b
     [bold]Examples[/bold]
@@ -53,8 +48,6 @@ def report(
     from diptych.report.make import run
     from diptych.tasks.detector import shipped_detector
 
-    if not 0 <= quality <= 100:  # also if it is no number, which min and max let through
-        raise typer.BadParameter(f"the quality is a number from 0 to 100, not {quality:g}")
     sources = find_files(results, {".json"})
     made = run(sources, photos or [], output, diptych.load(model), shipped_detector(), quality, model, overwrite)
     for note in made.notes:

@@ -22,7 +22,7 @@ def train(
         bool, typer.Option("--overwrite", help="Begin anew where a checkpoint or weights are there already.")
     ] = False,
 ) -> None:
-    """Train the machine (task), a codec (pixel), the codec for the machine (base) or the human view (human).
+    """Train a task network (task), a codec (pixel), one for task networks (base) or the human view (human).
 
     \b
     [bold]Examples[/bold]

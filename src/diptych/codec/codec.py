@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from diptych.bitstream import ONE_TILE_PIXELS, Container, Header, pack, padded_area, read_header, unpack
-from diptych.codec import registry, tiling
+from diptych.codec import defaults, registry, tiling
 from diptych.codec.engine import Engine, engine_for
 from diptych.codec.engine.complexity import complexity
 from diptych.codec.engine.transforms import Transforms
@@ -95,7 +95,7 @@ class Codec:
 
     @property
     def has_human_view(self) -> bool:
-        """Whether there is any other view than the machine's."""
+        """Whether there is any view but the machine view."""
         return bool(self.transforms.human)
 
     def with_view(self, human: Mapping[str, NDArray[Any]]) -> Codec:
@@ -103,7 +103,7 @@ class Codec:
         return Codec(self.frozen, human, self.transforms.engine)
 
     def encode(
-        self, image: Picture, quality: float = 40, verify: bool = False, refine: Refine | None = None
+        self, image: Picture, quality: float = defaults.QUALITY, verify: bool = False, refine: Refine | None = None
     ) -> bytes:
         """Code a picture.
 
@@ -128,7 +128,7 @@ class Codec:
             y = refine(y, pixels, header)
         return self._code(y, header, verify)
 
-    def encode_many(self, images: Sequence[Picture], quality: float = 40) -> list[bytes]:
+    def encode_many(self, images: Sequence[Picture], quality: float = defaults.QUALITY) -> list[bytes]:
         """Code pictures, as :meth:`encode` does each: those of one size go through the transforms together where
         the engine gains from it, as on a GPU, and entropy coding runs in threads beside them.
 
@@ -149,7 +149,7 @@ class Codec:
             return [coded[k].result() for k in range(len(pictures))]
 
     def decode(
-        self, data: bytes, view: str | float = "machine", region: tuple[int, int, int, int] | None = None
+        self, data: bytes, view: str | float = defaults.VIEW, region: tuple[int, int, int, int] | None = None
     ) -> Image.Image:
         """Decode one view of a file.
 
@@ -177,7 +177,7 @@ class Codec:
         latents = codec.latents(data, region)
         return [Image.fromarray(codec._synthesize([latents], position)[0]) for position in positions]
 
-    def decode_many(self, files: Sequence[bytes], view: str | float = "machine") -> list[Image.Image]:
+    def decode_many(self, files: Sequence[bytes], view: str | float = defaults.VIEW) -> list[Image.Image]:
         """Decode one view of each file, as :meth:`decode` does: entropy decoding runs in threads, and files of one
         size and quality go through the transforms together where the engine gains from it."""
         position = dial(view)
@@ -190,7 +190,7 @@ class Codec:
             pictures |= {k: Image.fromarray(pixels) for k, pixels in zip(group, shown, strict=True)}
         return [pictures[k] for k in range(len(files))]
 
-    def synthesize(self, latents: Latents, view: str | float = "machine") -> Image.Image:
+    def synthesize(self, latents: Latents, view: str | float = defaults.VIEW) -> Image.Image:
         """One view of :meth:`latents`; several codecs of one model id can share these."""
         (pixels,) = self._with_id(latents.header.model_id)._synthesize([latents], dial(view))
         return Image.fromarray(pixels)
@@ -325,7 +325,7 @@ def load(model: str | Path | None = None, view: str | Path | None = None, device
         ModelError: if a file is missing, damaged, or does not belong to the other.
         DiptychError: if the device cannot be used.
     """
-    path = Path(model) if model else registry.DEFAULT
+    path = Path(model) if model else defaults.CODEC
     beside = human_beside(path)
     human = Path(view) if view is not None else beside if beside.is_file() else None
     return _open(path, human, engine_for(device), alone=bool(model) or view is not None)

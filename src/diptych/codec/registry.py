@@ -13,20 +13,16 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from functools import lru_cache
-from importlib import resources
 from pathlib import Path
 from typing import NamedTuple
 
 from platformdirs import user_data_path
 from safetensors import SafetensorError, safe_open
 
+from diptych.codec import defaults
 from diptych.codec.weights import CODEC_FORMAT, VIEW_FORMAT, human_beside, id_of
 from diptych.errors import ModelError
 from diptych.io.files import reason
-
-PACKAGE = Path(str(resources.files("diptych") / "weights"))
-DEFAULT = PACKAGE / "codec.safetensors"
-"""The codec that encodes where none is named."""
 
 _WEIGHTS, _HUMAN = ".safetensors", ".human.safetensors"
 
@@ -55,7 +51,7 @@ class Known(NamedTuple):
 
     @property
     def in_package(self) -> bool:
-        return self.path.parent == PACKAGE
+        return self.path.parent == defaults.WEIGHTS
 
 
 def folder() -> Path:
@@ -66,7 +62,7 @@ def folder() -> Path:
 
 def known() -> Iterator[Known]:
     """All codecs, those of the package first. What cannot be used is among them, with its problem."""
-    yield from _inside(PACKAGE, "codec")
+    yield from _inside(defaults.WEIGHTS, "codec")
     yield from _inside(folder())
 
 

@@ -20,7 +20,6 @@ from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterator
 from functools import partial
 from hashlib import sha256
-from importlib import resources
 from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
@@ -31,12 +30,12 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from threadpoolctl import threadpool_limits
 
 from diptych.codec.codec import Codec, load
+from diptych.codec.defaults import CAT, WEIGHTS
 from diptych.errors import DiptychError, ModelError
 from diptych.io.files import read_bytes, write_bytes
 from diptych.io.images import read_picture
 
-GOLDEN = Path(str(resources.files("diptych") / "weights" / "selftest.json"))
-CAT = Path(str(resources.files("diptych") / "assets" / "chelsea.jpg"))
+GOLDEN = WEIGHTS / "selftest.json"
 SAMPLES = (
     ((0, 0, 451, 300), 20.0),
     ((130, 60, 257, 155), 50.0),

@@ -1,6 +1,6 @@
 """Where the human view tells something else than the machine view.
 
-The human view is tuned to look right, so texture in it may be invented. How far it is from what the machine sees
+The human view is tuned to look right, so texture in it may be invented. How far it is from the machine view
 says where that may be; a grid that it removed counts too.
 
     human, machine -> |difference of luma| -> a little blur -> map -> heat map, largest region

@@ -1,5 +1,7 @@
-"""Random views of photos for training: scale, crop, flip and colour, the labels following."""
+"""Random views of photos for training: scale, crop, flip and colour, mosaics, objects pasted from one photo onto
+another, the labels following."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -13,6 +15,11 @@ from diptych.data.photo_cache import Sample
 
 PADDING = 124
 """Grey level of the canvas outside the photo, the mean of natural photos."""
+LEAST_VISIBLE = 0.3
+"""An object is no longer taught when pasted ones leave less than this share of its mask."""
+
+Example = tuple[Tensor, dict[str, Tensor]]
+"""A picture, float (3, size, size), and its boxes, labels and masks, as :func:`training_example` returns them."""
 
 
 @dataclass(frozen=True)
@@ -38,9 +45,7 @@ class Samples(Protocol):
     def sample(self, index: int, random: np.random.Generator) -> Sample: ...
 
 
-def training_example(
-    dataset: Samples, index: int, how: Augmentation, random: np.random.Generator
-) -> tuple[Tensor, dict[str, Tensor]]:
+def training_example(dataset: Samples, index: int, how: Augmentation, random: np.random.Generator) -> Example:
     """One random view of photo ``index``, or of another one if it turns out to be broken.
 
     Returns:
@@ -86,6 +91,48 @@ def training_example(
     return picture, target
 
 
+def mosaic(examples: Sequence[Example]) -> Example:
+    """One picture of twice the side made of four (Bochkovskiy et al., 2020, without their random centre)."""
+    pictures, targets = zip(*examples, strict=True)
+    side = pictures[0].shape[1]
+    picture = torch.cat([torch.cat(pictures[:2], 2), torch.cat(pictures[2:], 2)], 1)
+    corners = [(0, 0), (0, side), (side, 0), (side, side)]
+    masks = []
+    for target, (top, left) in zip(targets, corners, strict=True):
+        mask = torch.zeros(len(target["masks"]), 2 * side, 2 * side, dtype=torch.uint8)
+        mask[:, top : top + side, left : left + side] = target["masks"]
+        masks.append(mask)
+    boxes = [
+        target["boxes"] + torch.tensor([left, top, left, top])
+        for target, (top, left) in zip(targets, corners, strict=True)
+    ]
+    labels = [target["labels"] for target in targets]
+    return picture, {"boxes": torch.cat(boxes), "labels": torch.cat(labels), "masks": torch.cat(masks)}
+
+
+def paste(under: Example, over: Example, random: np.random.Generator) -> Example:
+    """``under`` with a random choice of the objects of ``over`` on top (Ghiasi et al., CVPR 2021)."""
+    picture, target = under
+    donor, objects = over
+    chosen = torch.from_numpy(random.random(len(objects["labels"])) < 0.6) & (objects["labels"] > 0)
+    chosen &= objects["masks"].flatten(1).amax(1) > 0
+    if not bool(chosen.any()):
+        return under
+    cover = objects["masks"][chosen].amax(0)
+    visible = target["masks"] * (1 - cover)
+    before, after = target["masks"].flatten(1).sum(1), visible.flatten(1).sum(1)
+    kept = after >= LEAST_VISIBLE * before.clamp(min=1)
+    changed = kept & (after < before)
+    boxes = target["boxes"].clone()
+    boxes[changed] = _boxes_around(visible[changed])
+    mixed = {
+        "boxes": torch.cat([boxes[kept], objects["boxes"][chosen]]),
+        "labels": torch.cat([target["labels"][kept], objects["labels"][chosen]]),
+        "masks": torch.cat([visible[kept], objects["masks"][chosen]]),
+    }
+    return torch.where(cover.bool(), donor, picture), mixed
+
+
 def _window(scaled: int, size: int, random: np.random.Generator) -> tuple[tuple[int, int], tuple[int, int]]:
     """Where a side of ``scaled`` pixels is cut (seen) and where that lands on the canvas (place)."""
     if scaled > size:
@@ -102,3 +149,12 @@ def _recolour(photo: np.ndarray, strength: float, random: np.random.Generator) -
     mean = grey.mean()
     coloured = (photo * saturation + (1 - saturation) * grey[..., None] - mean) * contrast + mean
     return np.clip(coloured * brightness, 0, 255).astype(np.uint8)
+
+
+def _boxes_around(masks: Tensor) -> Tensor:
+    """Boxes float (n, 4) around masks (n, H, W), none of them empty."""
+    boxes = torch.empty(len(masks), 4)
+    for box, mask in zip(boxes, masks, strict=True):
+        rows, columns = mask.amax(1).nonzero().flatten(), mask.amax(0).nonzero().flatten()
+        box[:] = torch.stack([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1])
+    return boxes

@@ -24,7 +24,7 @@ from diptych.data.orientation import convention
 from diptych.data.photo_cache import MEMORY, PhotoFile, PhotoStore, Sample, in_parallel, read_pixels, wrong_size
 from diptych.data.problems import SHOWN, summary
 from diptych.data.rle import bad_polygons
-from diptych.data.split import FRACTION, Split, in_split
+from diptych.data.sampling import FRACTION, Split, in_split
 from diptych.errors import PictureError, RecipeError
 from diptych.io.files import below
 from diptych.io.formats import READS, left_out

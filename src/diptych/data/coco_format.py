@@ -181,7 +181,7 @@ def annotation(
         box: x0, y0, x1, y1 in pixels; the one around the mask if not given.
         mask: bool or uint8 (height, width), at the size of the photo, not empty.
         crowd: it marks a group.
-        score: 0..1, how sure the machine is that found it.
+        score: 0..1, how sure the task network is that found it.
     """
     entry: dict[str, Any] = {"category_id": label, "iscrowd": int(crowd)}
     if box is not None:

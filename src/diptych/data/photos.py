@@ -9,7 +9,7 @@ import numpy as np
 
 from diptych.data.photo_cache import MEMORY, PhotoFile, PhotoStore, Sample
 from diptych.data.problems import summary
-from diptych.data.split import Split, in_split
+from diptych.data.sampling import Split, in_split
 from diptych.errors import RecipeError
 from diptych.io.files import below, files_below
 from diptych.io.formats import READS, left_out

@@ -1,4 +1,4 @@
-"""Evidence: real files of a codec and its anchors, measured for people and for machines."""
+"""Evidence: real files of a codec and its anchors, measured for people and for task networks."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from diptych.io.recipes import read_recipe
 
 
 class _Kind(BaseModel):
-    """What tells a recipe for many machines from others; the rest is checked by whom it is for."""
+    """What tells a recipe for many task networks from others; the rest is checked by whom it is for."""
 
-    machines: dict[str, Any] = {}
+    tasks: dict[str, Any] = {}
 
 
 def run(recipe: Path, overrides: Sequence[str] = ()) -> Path:
@@ -22,7 +22,7 @@ def run(recipe: Path, overrides: Sequence[str] = ()) -> Path:
 
     Args:
         recipe: YAML file of an :class:`~diptych.evaluation.runner.Evaluation`, or, if it names several
-            ``machines``, of a :class:`~diptych.evaluation.transfer.TransferRecipe`.
+            ``tasks``, of a :class:`~diptych.evaluation.transfer.TransferRecipe`.
         overrides: ``key=value`` strings that replace entries of the recipe (``limit=20``).
 
     Returns:
@@ -35,7 +35,7 @@ def run(recipe: Path, overrides: Sequence[str] = ()) -> Path:
     from diptych.errors import extra
 
     with extra("eval", "evaluation"):
-        if read_recipe(recipe, _Kind, overrides).machines:
+        if read_recipe(recipe, _Kind, overrides).tasks:
             from diptych.evaluation import transfer
 
             return transfer.run(recipe, overrides)

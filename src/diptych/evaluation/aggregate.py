@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from diptych.evaluation.average_precision import AveragePrecision, Precision
-from diptych.evaluation.measurements import LOWER_IS_BETTER, Survey
+from diptych.evaluation.measurements import LOWER_IS_BETTER, Measurements
 from diptych.evaluation.statistics import (
     Curve,
     Interval,
@@ -30,27 +30,27 @@ _SUMS_ONLY = {"bytes", "fits"}
 
 
 class Summary:
-    """All statistics of a survey, every one over the same resamples of its photos.
+    """All statistics of an evaluation, every one over the same resamples of its photos.
 
     Grid and spectral scores are medians over the photos, everything else means.
 
     Args:
-        survey: the rows.
+        measured: the rows.
         draws: number of resamples behind each interval.
         seed: of the resamples.
         bpp_range: where BD-rates are taken.
     """
 
-    def __init__(self, survey: Survey, draws: int, seed: int, bpp_range: tuple[float, float]) -> None:
-        self._survey, self._bpp_range = survey, bpp_range
-        self._drawn = resamples(len(survey.names), draws, seed)
-        pixels = np.array(survey.pixels)
+    def __init__(self, measured: Measurements, draws: int, seed: int, bpp_range: tuple[float, float]) -> None:
+        self._measured, self._bpp_range = measured, bpp_range
+        self._drawn = resamples(len(measured.names), draws, seed)
+        pixels = np.array(measured.pixels)
         self._columns = {
             variant: {"bpp": np.array(row["bytes"]) * 8 / pixels}
             | {k: np.array(v, dtype=float) for k, v in row.items() if k not in _SUMS_ONLY}
-            for variant, row in survey.rows.items()
+            for variant, row in measured.rows.items()
         }
-        self._precisions = {variant: self._task(variant) for variant in survey.matches}
+        self._precisions = {variant: self._task(variant) for variant in measured.matches}
 
     def points(self) -> list[dict[str, Any]]:
         """One entry per variant: what it is, its statistics, and its rows in the order of the photos."""
@@ -61,7 +61,7 @@ class Summary:
                 "view": variant.view,
                 "matched": variant.matched,
                 "summary": {k: i._asdict() for k, i in self._statistics(variant)},
-                "rows": dict(self._survey.rows[variant]),
+                "rows": dict(self._measured.rows[variant]),
             }
             for variant in self._columns
         ]
@@ -179,7 +179,7 @@ class Summary:
 
     def _task(self, variant: Variant) -> dict[str, np.ndarray]:
         """Precisions ``(1 + draws,)``: over all photos, then over each resample."""
-        precision = AveragePrecision(self._survey.matches[variant])
+        precision = AveragePrecision(self._measured.matches[variant])
         values = np.vstack([precision.over(), precision.resampled(self._drawn)])
         return dict(zip(PRECISIONS, values.T, strict=True))
 

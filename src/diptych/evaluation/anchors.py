@@ -1,8 +1,8 @@
 """Other codecs to measure against, as real files.
 
-Where an encoder can be tuned for the eye or for the squared error, it is tuned for the error: they are compared at
-equal PSNR and at equal accuracy of a machine, and both suffer from the other tuning. For what people see there is
-``avif-default``, AVIF as it is tuned by default: for the eye.
+Where an encoder can be tuned for people or for the squared error, it is tuned for the error: anchors are compared
+at equal PSNR and at equal accuracy of a task network, and both suffer from the other tuning. For what people
+see there is ``avif-default``, AVIF as it is tuned by default: for people.
 """
 
 from __future__ import annotations

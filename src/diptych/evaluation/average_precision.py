@@ -1,4 +1,4 @@
-"""COCO accuracy over many resamples of the photos: of masks, or of boxes where a machine gives no masks.
+"""COCO accuracy over many resamples of the photos: of masks, or of boxes where a task network gives no masks.
 
 Detections are matched to instances once per picture (pycocotools); an average precision over any multiset of
 photos is then a weighted sum over what was kept, equal to what pycocotools computes with photos repeated.
@@ -54,14 +54,14 @@ class Precision(NamedTuple):
 
 
 Detection = dict[str, Any]
-"""``label``, ``score``, ``bbox`` (x, y, width, height in pixels) and, if the machine segments, ``segmentation``
+"""``label``, ``score``, ``bbox`` (x, y, width, height in pixels) and, if the network segments, ``segmentation``
 (run lengths as pycocotools has them, ``counts`` a string): all of it fit for JSON."""
 
 Overlap = Literal["segm", "bbox"]
 
 
 def detections(found: dict[str, Tensor]) -> list[Detection]:
-    """What a machine found in a picture, put down compactly.
+    """What a task network found in a picture, put down compactly.
 
     Args:
         found: boxes ``(n, 4)`` as x0, y0, x1, y1, labels ``(n,)``, scores ``(n,)`` and perhaps masks
@@ -82,7 +82,7 @@ def detections(found: dict[str, Tensor]) -> list[Detection]:
 
 
 def found_again(seen: Sequence[Detection]) -> dict[str, Tensor]:
-    """Boxes, labels and scores as the machine gave them to :func:`detections`."""
+    """Boxes, labels and scores as the network gave them to :func:`detections`."""
     corners = torch.tensor([each["bbox"] for each in seen], dtype=torch.float32).reshape(-1, 4)
     return {
         "boxes": torch.cat([corners[:, :2], corners[:, :2] + corners[:, 2:]], dim=1),

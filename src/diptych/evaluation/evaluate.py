@@ -1,6 +1,6 @@
 """An evaluation from recipe to results.
 
-    recipe -> photos -> examination -> survey -> summary -> results.json, curves
+    recipe -> photos -> runner -> measurements -> summary -> results.json, curves
 
 One photo at a time: its pictures are measured and forgotten.
 """
@@ -8,16 +8,17 @@ One photo at a time: its pictures are measured and forgotten.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib import resources
 from pathlib import Path
 
 from diptych.checkerboard.baseline import FEW_TILES, STRIDES, natural
+from diptych.codec import defaults
 from diptych.codec.codec import load
+from diptych.codec.registry import human_beside
 from diptych.evaluation import results
 from diptych.evaluation.aggregate import Summary
-from diptych.evaluation.measurements import Survey
+from diptych.evaluation.measurements import Measurements
 from diptych.evaluation.plot import plot_all
-from diptych.evaluation.runner import Evaluation, Examination, examine, examine_in_processes, photos_of
+from diptych.evaluation.runner import Evaluation, Runner, measure_all, measure_in_processes, photos_of
 from diptych.evaluation.variants import Codec
 from diptych.io.files import make_folder
 from diptych.io.recipes import read_recipe
@@ -43,19 +44,19 @@ def run(recipe: Path, overrides: Sequence[str] = (), codec: Codec | None = None,
     make_folder(settings.out.parent)
     photos, dataset = photos_of(settings)
     truth = dataset.truth() if dataset else None
-    examination = Examination(settings, truth, task)
-    encoders = {name: anchor.made_with for name, anchor in examination.anchors.items()}
-    meters = examination.metrics
-    overlap = examination.eye and examination.eye.overlap
+    runner = Runner(settings, truth, task)
+    encoders = {name: anchor.made_with for name, anchor in runner.anchors.items()}
+    meters = runner.metrics
+    overlap = runner.accuracy and runner.accuracy.overlap
     own = codec or load(settings.model, settings.view)
-    survey = Survey()
+    measurements = Measurements()
     if settings.workers == 1 or codec or task:
-        measured = examine(examination, photos, own)
+        measured = measure_all(runner, photos, own)
     else:
-        measured = examine_in_processes(settings, truth, photos)
+        measured = measure_in_processes(settings, truth, photos)
     for one in measured:
-        survey.add(one)
-    summary = Summary(survey, settings.resamples, settings.seed, settings.bpp_range)
+        measurements.add(one)
+    summary = Summary(measurements, settings.resamples, settings.seed, settings.bpp_range)
     found = {
         "format": results.FORMAT,
         "provenance": results.provenance(recipe, overrides, _weights(settings)),
@@ -64,7 +65,7 @@ def run(recipe: Path, overrides: Sequence[str] = (), codec: Codec | None = None,
         "anchors": encoders,
         "metrics": meters,
         "overlap": overlap,
-        "photos": {"names": survey.names, "pixels": survey.pixels},
+        "photos": {"names": measurements.names, "pixels": measurements.pixels},
         "natural": {f"grid_{stride}": natural("phase", stride, 95, FEW_TILES) for stride in STRIDES},
         "points": summary.points(),
         "comparisons": summary.comparisons(),
@@ -79,10 +80,6 @@ def run(recipe: Path, overrides: Sequence[str] = (), codec: Codec | None = None,
 
 def _weights(settings: Evaluation) -> dict[str, Path]:
     """The files behind the evaluation, by role; those that are not there are left out."""
-    model = settings.model or Path(str(resources.files("diptych") / "weights" / "codec.safetensors"))
-    files = {
-        "codec": model,
-        "human": settings.view or model.with_suffix(".human.safetensors"),
-        "task": settings.task,
-    }
+    model = settings.model or defaults.CODEC
+    files = {"codec": model, "human": settings.view or human_beside(model), "task": settings.task}
     return {role: path for role, path in files.items() if path is not None and path.is_file()}

@@ -17,7 +17,7 @@ from diptych.evaluation.average_precision import PictureMatches
 from diptych.evaluation.cache import Cache
 from diptych.evaluation.metrics import detail, features, ms_ssim, psnr, sharpness, ssim
 from diptych.evaluation.people import MADE_WITH, butteraugli, lpips, ssimulacra2
-from diptych.evaluation.task_accuracy import Eye
+from diptych.evaluation.task_accuracy import TaskAccuracy
 from diptych.evaluation.variants import CODEC, ORIGINAL, Decoded, Variant
 from diptych.io.pixels import Picture, digest
 
@@ -70,7 +70,7 @@ class Measured(NamedTuple):
         name: of the photo.
         pixels: how many it has.
         rows: by variant.
-        matches: what the machine found, by variant; empty without a machine.
+        matches: what the task network found, by variant; empty without one.
     """
 
     name: str
@@ -84,7 +84,7 @@ def measure(
     made: Iterable[Decoded],
     metrics: Sequence[Metric],
     anchor_metrics: Sequence[Metric],
-    eye: Eye | None,
+    accuracy: TaskAccuracy | None,
     cache: Cache | None = None,
 ) -> Measured:
     """Measure all variants of one photo.
@@ -93,7 +93,7 @@ def measure(
         made: the variants; each is measured before the next is made.
         metrics: of the original and the codec's views.
         anchor_metrics: of anchors.
-        eye: the machine, if detections count.
+        accuracy: of the task network, if detections count.
         cache: keeps the scores that take long.
 
     Raises:
@@ -105,12 +105,12 @@ def measure(
         of_codec = one.variant.codec in (ORIGINAL, CODEC)
         rows[one.variant] = _row(photo.pixels, one, metrics if of_codec else anchor_metrics, cache)
         pictures[one.variant] = one.picture
-    looks = eye.look(photo.image_id, list(pictures.values())) if eye else []
+    matches = accuracy.matches(photo.image_id, list(pictures.values())) if accuracy else []
     area = photo.pixels.shape[0] * photo.pixels.shape[1]
-    return Measured(photo.name, area, rows, dict(zip(pictures, looks, strict=False)))
+    return Measured(photo.name, area, rows, dict(zip(pictures, matches, strict=False)))
 
 
-class Survey:
+class Measurements:
     """Rows of measurements, grown photo by photo.
 
     Attributes:

@@ -11,7 +11,7 @@ from torch import Tensor
 from torchmetrics.functional import image as reference_metrics
 
 from diptych.io.pixels import Picture, both, high_pass, luma
-from diptych.tasks import feature_distance
+from diptych.nn.losses import feature_distance
 from diptych.tasks.backbone import Body
 from diptych.tasks.backbone_features import FeaturesTask
 from diptych.tasks.descriptions import FeaturesDescription
@@ -83,7 +83,7 @@ def detail(photo: Picture, decoded: Picture) -> float:
 
 def features(photo: Picture, decoded: Picture) -> float:
     """Distance of the features of :data:`FEATURES` at strides 8, 16 and 32, see
-    :func:`diptych.tasks.feature_distance`: 0 where nothing was lost, 1 where everything was.
+    :func:`diptych.nn.losses.feature_distance`: 0 where nothing was lost, 1 where everything was.
 
     Raises:
         ModelError: if the network's weights are not installed.

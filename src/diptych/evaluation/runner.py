@@ -22,7 +22,7 @@ from diptych.evaluation.anchors import ANCHORS, Anchor
 from diptych.evaluation.cache import Cache, CachedAnchor
 from diptych.evaluation.measurements import Measured, Metric, Photo, measure
 from diptych.evaluation.people import MADE_WITH
-from diptych.evaluation.task_accuracy import Eye, Memory, overlap_of
+from diptych.evaluation.task_accuracy import PredictionCache, TaskAccuracy, overlap_of
 from diptych.evaluation.variants import Codec, decoded
 from diptych.io.progress import progress
 from diptych.tasks import Task, load_task
@@ -38,9 +38,9 @@ class Sampling(BaseModel):
         limit: use only this many photos; 0 for all.
         resamples: of the photos, behind every interval.
         seed: of the resamples.
-        batch: pictures the machine looks at together.
+        batch: pictures the task network sees together.
         workers: processes that share the photos, each with its part of the cores.
-        cache: folder that keeps what took long (anchors' files, what people and the machine see) for later.
+        cache: folder that keeps what took long (anchors' files, what people and task networks see) for later.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -62,7 +62,7 @@ class Evaluation(Sampling):
         labels: COCO-format JSON of these photos; needed with ``task``.
         model: codec file; the shipped one if not given.
         view: view file of the human view; the one that belongs to ``model`` if not given.
-        task: weights or description of the machine whose detections are scored.
+        task: weights or description of the task network whose detections are scored.
         qualities: of the codec.
         views: of each of its files.
         anchors: settings to run, by name of the anchor.
@@ -137,13 +137,13 @@ def _named(settings: Evaluation, found: dict[str, int]) -> list[tuple[str, int]]
     return [(name, found[name]) for name in wanted[: settings.limit or None]]
 
 
-class Examination:
+class Runner:
     """Measures photo after photo; to be pickled before its first.
 
     Args:
         settings: the recipe.
         truth: labels of the photos, if they are needed.
-        task: stands in for the recipe's machine.
+        task: stands in for the recipe's task network.
     """
 
     def __init__(self, settings: Evaluation, truth: COCO | None, task: Task | None = None) -> None:
@@ -155,7 +155,7 @@ class Examination:
         made = decoded(
             photo.pixels, codec, wanted.qualities, wanted.views, wanted.anchors, wanted.matched, self.anchors
         )
-        return measure(photo, made, wanted.metrics, wanted.anchor_metrics, self.eye, self._cache)
+        return measure(photo, made, wanted.metrics, wanted.anchor_metrics, self.accuracy, self._cache)
 
     @cached_property
     def anchors(self) -> dict[str, Anchor]:
@@ -174,11 +174,11 @@ class Examination:
         return {name: MADE_WITH[name]() for name in wanted if name in MADE_WITH}
 
     @cached_property
-    def eye(self) -> Eye | None:
-        """The recipe's machine, if it names one.
+    def accuracy(self) -> TaskAccuracy | None:
+        """Of the recipe's task network, if it names one.
 
         Raises:
-            DiptychError: if the machine, or the labels, cannot be used.
+            DiptychError: if the network, or the labels, cannot be used.
         """
         file = self._settings.task
         task = self._task or (load_task(file) if file else None)
@@ -186,26 +186,26 @@ class Examination:
             return None
         if self._truth is None:
             raise RecipeError("the recipe names a task but no labels")
-        memory = Memory(self._cache, task, file) if file and task is not self._task else None
-        return Eye(task, self._truth, overlap_of(task), self._settings.batch, memory)
+        cache = PredictionCache(self._cache, task, file) if file and task is not self._task else None
+        return TaskAccuracy(task, self._truth, overlap_of(task), self._settings.batch, cache)
 
     @cached_property
     def _cache(self) -> Cache:
         return Cache(self._settings.cache)
 
 
-def examine(examination: Examination, photos: Sequence[Photo], codec: Codec) -> list[Measured]:
+def measure_all(runner: Runner, photos: Sequence[Photo], codec: Codec) -> list[Measured]:
     """Measure all photos in this process."""
     measured = []
     with progress(len(photos), "evaluated", every=60) as advance:
         for photo in photos:
-            measured.append(examination(codec, photo))
+            measured.append(runner(codec, photo))
             advance()
     return measured
 
 
-def examine_in_processes(settings: Evaluation, truth: COCO | None, photos: Sequence[Photo]) -> list[Measured]:
-    """Measure all photos in as many processes as the recipe says, each with its own codec and machine.
+def measure_in_processes(settings: Evaluation, truth: COCO | None, photos: Sequence[Photo]) -> list[Measured]:
+    """Measure all photos in as many processes as the recipe says, each with its own codec and task network.
 
     Raises:
         DiptychError: if a process dies.
@@ -223,14 +223,14 @@ def examine_in_processes(settings: Evaluation, truth: COCO | None, photos: Seque
 
 
 class _Work:
-    """An examination of numbered photos, for processes that were given the recipe's codec without its view."""
+    """A runner of numbered photos, for processes that were given the recipe's codec without its view."""
 
     def __init__(self, settings: Evaluation, truth: COCO | None) -> None:
-        self._settings, self._examination = settings, Examination(settings, truth)
+        self._settings, self._runner = settings, Runner(settings, truth)
 
     def __call__(self, codec: Codec, item: tuple[int, Photo]) -> tuple[int, Measured]:
         index, photo = item
-        return index, self._examination(self._viewed or codec, photo)
+        return index, self._runner(self._viewed or codec, photo)
 
     @cached_property
     def _viewed(self) -> Codec | None:

@@ -1,4 +1,4 @@
-"""The machine that looks at every picture, and a memory of what it saw."""
+"""What a task network finds in pictures, kept for the next time, and how much of it is right."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from diptych.tasks import PREDICTIONS, Task
 from diptych.tasks.labels import label_map
 
 
-class Memory:
-    """What a machine saw in pictures, kept on disk.
+class PredictionCache:
+    """What a task network found in pictures, kept on disk.
 
-    A machine is known by its file, by its features of one picture, which show the weights that the file may only
+    A network is known by its file, by its features of one picture, which show the weights that the file may only
     name, and by the version of the code that runs it, :data:`diptych.tasks.PREDICTIONS`.
 
     Args:
         cache: where to keep it.
-        task: the machine.
+        task: the network.
         file: its weights or description.
 
     Attributes:
-        machine: digest of all that.
+        task: digest of all that.
     """
 
     def __init__(self, cache: Cache, task: Task, file: Path) -> None:
@@ -45,16 +45,16 @@ class Memory:
             f"predictions {PREDICTIONS}, torch {torch.__version__}, torchvision {torchvision.__version__}".encode(),
         ):
             known.update(hashlib.sha256(part).digest())
-        self._cache, self.machine = cache, known.digest()
+        self._cache, self.task = cache, known.digest()
 
     def get(self, picture: bytes) -> list[Detection] | None:
-        """What was seen in a picture, named by its digest; None if it was never shown."""
-        data = self._cache.get("seen", self.machine, picture)
+        """What was found in a picture, named by its digest; None if the network never saw it."""
+        data = self._cache.get("seen", self.task, picture)
         return None if data is None else json.loads(data)
 
     def put(self, picture: bytes, seen: list[Detection]) -> None:
         """Remember it."""
-        self._cache.put(json.dumps(seen).encode(), "seen", self.machine, picture)
+        self._cache.put(json.dumps(seen).encode(), "seen", self.task, picture)
 
 
 @contextmanager
@@ -67,31 +67,31 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-class Watch:
-    """A machine that is shown every picture once.
+class Predictor:
+    """A task network that is shown every picture once.
 
     Args:
         task: the network.
-        batch: pictures of one photo that are looked at together.
-        memory: of earlier looks.
+        batch: pictures of one photo that it sees together.
+        cache: of what it found earlier.
     """
 
-    def __init__(self, task: Task, batch: int, memory: Memory | None = None) -> None:
-        self._task, self._batch, self._memory = task, batch, memory
+    def __init__(self, task: Task, batch: int, cache: PredictionCache | None = None) -> None:
+        self._task, self._batch, self._cache = task, batch, cache
 
     def __call__(self, pictures: Sequence[Picture]) -> list[list[Detection]]:
-        """What is seen in each of the pictures, all of one size; equal ones are looked at once."""
+        """What is found in each of the pictures, all of one size; equal ones are shown once."""
         arrays = [pixels(picture) for picture in pictures]
         keys = [digest(array) for array in arrays]
         distinct = dict(zip(keys, arrays, strict=True))
-        seen = {key: self._memory.get(key) for key in distinct} if self._memory else {}
+        seen = {key: self._cache.get(key) for key in distinct} if self._cache else {}
         new = [key for key in distinct if seen.get(key) is None]
         for start in range(0, len(new), self._batch):
             some = new[start : start + self._batch]
             for key, found in zip(some, self._predicted([distinct[key] for key in some]), strict=True):
                 seen[key] = found
-                if self._memory:
-                    self._memory.put(key, found)
+                if self._cache:
+                    self._cache.put(key, found)
         return [seen[key] or [] for key in keys]
 
     def _predicted(self, arrays: Sequence[np.ndarray]) -> list[list[Detection]]:
@@ -99,42 +99,44 @@ class Watch:
         return [detections(found) for found in self._task.predict(tensors)]
 
 
-class Eye:
-    """A machine and the labels its detections are held against, classes matched by name.
+class TaskAccuracy:
+    """A task network and the labels its detections are held against, classes matched by name.
 
     Args:
         task: the network.
         truth: labels of the photos, category ids 1..n.
         overlap: what decides whether a detection is right; see :func:`overlap_of`.
-        batch, memory: see :class:`Watch`.
+        batch, cache: see :class:`Predictor`.
 
     Raises:
-        ModelError: if the labels know none of the machine's classes.
+        ModelError: if the labels know none of the network's classes.
     """
 
-    def __init__(self, task: Task, truth: COCO, overlap: Overlap, batch: int, memory: Memory | None = None) -> None:
-        self._watch, self._truth = Watch(task, batch, memory), truth
+    def __init__(
+        self, task: Task, truth: COCO, overlap: Overlap, batch: int, cache: PredictionCache | None = None
+    ) -> None:
+        self._predict, self._truth = Predictor(task, batch, cache), truth
         self.overlap = overlap
         self._labels = label_map(task.classes, [category["name"] for category in truth.dataset["categories"]])
 
-    def look(self, image_id: int, pictures: Sequence[Picture]) -> list[PictureMatches]:
-        """Matches in each of the pictures of photo ``image_id``, all of one size."""
-        return [self._matches(image_id, seen) for seen in self._watch(pictures)]
+    def matches(self, image_id: int, pictures: Sequence[Picture]) -> list[PictureMatches]:
+        """Which detections are right in each of the pictures of photo ``image_id``, all of one size."""
+        return [self._matched(image_id, found) for found in self._predict(pictures)]
 
-    def _matches(self, image_id: int, seen: Sequence[Detection]) -> PictureMatches:
-        known = [each | {"label": int(self._labels[each["label"]])} for each in seen]
+    def _matched(self, image_id: int, found: Sequence[Detection]) -> PictureMatches:
+        known = [each | {"label": int(self._labels[each["label"]])} for each in found]
         return match(self._truth, image_id, [each for each in known if each["label"]], self.overlap)
 
 
 def overlap_of(task: Task) -> Overlap:
-    """Whether a machine's detections are compared by masks or, as it has none, by boxes.
+    """Whether a task network's detections are compared by masks or, as it has none, by boxes.
 
     Raises:
         RecipeError: if it does not detect at all.
     """
     if not hasattr(task, "predict"):
-        raise RecipeError("the machine only has features, an evaluation needs one that detects")
+        raise RecipeError("the task network only has features, an evaluation needs one that detects")
     found = task.predict([torch.full((3, 96, 96), 0.5)])[0]
     if not {"boxes", "labels", "scores"} <= found.keys():
-        raise RecipeError("the machine's outputs are not detections: its description needs a decoder")
+        raise RecipeError("the task network's outputs are not detections: its description needs a decoder")
     return "segm" if "masks" in found else "bbox"

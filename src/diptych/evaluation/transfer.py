@@ -1,6 +1,6 @@
-"""What one set of files does to many machines, most of which the codec never saw.
+"""What one set of files does to many task networks, most of which the codec never saw.
 
-photo -> files of codec and anchors -> pictures -> every machine -> score minus that of the originals
+photo -> files of codec and anchors -> pictures -> every network -> score minus that of the originals
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from diptych.evaluation.average_precision import AveragePrecision, PictureMatche
 from diptych.evaluation.cache import Cache, CachedAnchor
 from diptych.evaluation.runner import Evaluation, photos_of
 from diptych.evaluation.statistics import Interval, interval, resamples, sampled
-from diptych.evaluation.task_accuracy import Eye, Memory, Watch, overlap_of
+from diptych.evaluation.task_accuracy import PredictionCache, Predictor, TaskAccuracy, overlap_of
 from diptych.evaluation.variants import CODEC, ORIGINAL, Codec, Decoded, Variant, decoded
 from diptych.io.files import make_folder
 from diptych.io.progress import progress
@@ -37,22 +37,22 @@ _ORIGINAL = Variant(ORIGINAL)
 
 
 class TransferRecipe(Evaluation):
-    """What to show to which machines: an evaluation without metrics, whose ``labels`` may be left out.
+    """What to show to which task networks: an evaluation without metrics, whose ``labels`` may be left out.
 
     Attributes:
-        machines: weights or descriptions by name, in the order of the table's columns.
+        tasks: weights or descriptions by name, in the order of the table's columns.
     """
 
-    machines: dict[str, Path] = Field(min_length=1)
+    tasks: dict[str, Path] = Field(min_length=1)
 
 
 class Measure(Protocol):
-    """What a machine's detections are worth, variant by variant."""
+    """What a task network's detections are worth, variant by variant."""
 
     name: str
 
     def add(self, pictures: Sequence[Decoded], image_id: int) -> None:
-        """Show the machine every picture of one photo."""
+        """Show the network every picture of one photo."""
         ...
 
     def values(self, variant: Variant, drawn: np.ndarray) -> np.ndarray:
@@ -61,16 +61,16 @@ class Measure(Protocol):
 
 
 class Labelled:
-    """AP50 against labels: of masks where the machine has them, else of boxes."""
+    """AP50 against labels: of masks where the network has them, else of boxes."""
 
-    def __init__(self, eye: Eye) -> None:
-        self.name = "mask AP50" if eye.overlap == "segm" else "box AP50"
-        self._eye = eye
+    def __init__(self, accuracy: TaskAccuracy) -> None:
+        self.name = "mask AP50" if accuracy.overlap == "segm" else "box AP50"
+        self._accuracy = accuracy
         self._matches: dict[Variant, list[PictureMatches]] = defaultdict(list)
 
     def add(self, pictures: Sequence[Decoded], image_id: int) -> None:
-        looks = self._eye.look(image_id, [one.picture for one in pictures])
-        for one, matches in zip(pictures, looks, strict=True):
+        found = self._accuracy.matches(image_id, [one.picture for one in pictures])
+        for one, matches in zip(pictures, found, strict=True):
             self._matches[one.variant].append(matches)
 
     def values(self, variant: Variant, drawn: np.ndarray) -> np.ndarray:
@@ -79,16 +79,16 @@ class Labelled:
 
 
 class Unlabelled:
-    """F1 against the machine's own detections in the originals, over the photos in which it found something."""
+    """F1 against the network's detections in the originals, over the photos in which it found something."""
 
     name = "agreement"
 
-    def __init__(self, watch: Watch) -> None:
-        self._watch = watch
+    def __init__(self, predict: Predictor) -> None:
+        self._predict = predict
         self._agreements: dict[Variant, list[float]] = defaultdict(list)
 
     def add(self, pictures: Sequence[Decoded], image_id: int) -> None:
-        found = [found_again(seen) for seen in self._watch([one.picture for one in pictures])]
+        found = [found_again(seen) for seen in self._predict([one.picture for one in pictures])]
         in_original = next(f for one, f in zip(pictures, found, strict=True) if one.variant == _ORIGINAL)
         for one, seen in zip(pictures, found, strict=True):
             self._agreements[one.variant].append(agreement(in_original, seen))
@@ -98,9 +98,9 @@ class Unlabelled:
 
 
 class Row(NamedTuple):
-    """One machine on one variant: its score, the change from the originals, and the mean bits per pixel."""
+    """One task network on one variant: its score, the change from the originals, and the mean bits per pixel."""
 
-    machine: str
+    task: str
     measure: str
     variant: Variant
     bpp: float
@@ -109,36 +109,34 @@ class Row(NamedTuple):
 
 
 class Transfer:
-    """Scores of several machines on the same pictures, grown photo by photo.
+    """Scores of several task networks on the same pictures, grown photo by photo.
 
-    A machine is scored against the labels if they know one of its classes, by name; otherwise by how far it agrees
+    A network is scored against the labels if they know one of its classes, by name; otherwise by how far it agrees
     with itself.
 
     Args:
-        machines: by name.
+        tasks: the networks by name.
         dataset: the labelled photos; None if they have no labels.
-        batch: pictures a machine looks at together.
-        memories: of what machines saw earlier, by name.
+        batch: pictures a network sees together.
+        caches: of what they found earlier, by name.
 
     Raises:
-        RecipeError: a machine does not detect anything.
+        RecipeError: a network does not detect anything.
     """
 
     def __init__(
         self,
-        machines: Mapping[str, Task],
+        tasks: Mapping[str, Task],
         dataset: CocoDataset | None,
         batch: int = 8,
-        memories: Mapping[str, Memory] | None = None,
+        caches: Mapping[str, PredictionCache] | None = None,
     ) -> None:
-        known = memories or {}
-        self._measures = {
-            name: measure_of(machine, dataset, batch, known.get(name)) for name, machine in machines.items()
-        }
+        known = caches or {}
+        self._measures = {name: measure_of(task, dataset, batch, known.get(name)) for name, task in tasks.items()}
         self._bpp: dict[Variant, list[float]] = defaultdict(list)
 
     def add(self, pictures: Sequence[Decoded], image_id: int = 0) -> None:
-        """Show all machines every picture of one photo; the original must be among them."""
+        """Show all networks every picture of one photo; the original must be among them."""
         for one in pictures:
             self._bpp[one.variant].append(8 * one.size / (one.picture.width * one.picture.height))
         for measure in self._measures.values():
@@ -159,9 +157,9 @@ class TransferTable:
     """The result of a :class:`Transfer`.
 
     Args:
-        measures: name of each machine's score.
+        measures: name of each network's score.
         bpp: mean of each variant.
-        scores: per machine and variant, over all photos and over each resample.
+        scores: per network and variant, over all photos and over each resample.
     """
 
     def __init__(
@@ -173,7 +171,7 @@ class TransferTable:
         self._measures, self._bpp, self._scores = measures, bpp, scores
 
     def rows(self) -> Iterator[Row]:
-        """Every machine on every variant."""
+        """Every network on every variant."""
         for name, scores in self._scores.items():
             for variant, values in scores.items():
                 change = _interval(values - scores[_ORIGINAL])
@@ -183,7 +181,7 @@ class TransferTable:
         """The rows for a results file."""
         return [
             {
-                "machine": row.machine,
+                "task": row.task,
                 "measure": row.measure,
                 "codec": row.variant.codec,
                 "setting": row.variant.setting,
@@ -197,10 +195,10 @@ class TransferTable:
         ]
 
     def comparisons(self) -> list[dict[str, Any]]:
-        """Every view minus the anchors in the same bytes, machine by machine."""
+        """Every view minus the anchors in the same bytes, network by network."""
         return [
             {
-                "machine": name,
+                "task": name,
                 "measure": self._measures[name],
                 "tested": str(tested),
                 "reference": str(reference),
@@ -213,8 +211,8 @@ class TransferTable:
         ]
 
     def show(self, console: Console | None = None) -> None:
-        """Print the change of every machine's score on every variant."""
-        title = "Score of each machine on the originals, and its change (95 % intervals)"
+        """Print the change of every network's score on every variant."""
+        title = "Score of each task network on the originals, and its change (95 % intervals)"
         table = Table(title=title, title_justify="left", box=SIMPLE)
         for column in ("", "bpp", *(f"{name}, {measure}" for name, measure in self._measures.items())):
             table.add_column(column, justify="right" if column else "left", no_wrap=True)
@@ -240,17 +238,17 @@ def run(recipe: Path, overrides: Sequence[str] = (), codec: Codec | None = None)
         The results file.
 
     Raises:
-        DiptychError: if the recipe, the photos, the codec or a machine cannot be used.
+        DiptychError: if the recipe, the photos, the codec or a task network cannot be used.
     """
     settings = read_recipe(recipe, TransferRecipe, overrides)
     make_folder(settings.out.parent)
     cache = Cache(settings.cache)
-    machines = {name: load_task(path) for name, path in settings.machines.items()}
-    memories = {name: Memory(cache, machines[name], path) for name, path in settings.machines.items()}
+    tasks = {name: load_task(path) for name, path in settings.tasks.items()}
+    caches = {name: PredictionCache(cache, tasks[name], path) for name, path in settings.tasks.items()}
     anchors = {name: CachedAnchor(ANCHORS[name], cache) for name in [*settings.anchors, *settings.matched]}
     codec = codec or load(settings.model, settings.view)
     photos, dataset = photos_of(settings)
-    transfer = Transfer(machines, dataset, settings.batch, memories)
+    transfer = Transfer(tasks, dataset, settings.batch, caches)
     how = (settings.qualities, settings.views, settings.anchors, settings.matched, anchors)
     with progress(len(photos), "evaluated", every=60) as advance:
         for photo in photos:
@@ -259,7 +257,7 @@ def run(recipe: Path, overrides: Sequence[str] = (), codec: Codec | None = None)
     table = transfer.table(settings.resamples, settings.seed)
     found = {
         "format": FORMAT,
-        "provenance": results.provenance(recipe, overrides, settings.machines),
+        "provenance": results.provenance(recipe, overrides, settings.tasks),
         "model_id": codec.model_id.hex(),
         "recipe": settings.model_dump(mode="json"),
         "photos": len(photos),
@@ -271,16 +269,16 @@ def run(recipe: Path, overrides: Sequence[str] = (), codec: Codec | None = None)
     return settings.out
 
 
-def measure_of(machine: Task, dataset: CocoDataset | None, batch: int, memory: Memory | None) -> Measure:
-    """AP50 against labels that know one of the machine's classes, by name; else agreement with itself.
+def measure_of(task: Task, dataset: CocoDataset | None, batch: int, cache: PredictionCache | None) -> Measure:
+    """AP50 against labels that know one of the network's classes, by name; else agreement with itself.
 
     Raises:
-        RecipeError: the machine does not detect anything.
+        RecipeError: the network does not detect anything.
     """
-    overlap = overlap_of(machine)
-    if dataset is not None and set(machine.classes) & set(dataset.classes):
-        return Labelled(Eye(machine, dataset.truth(), overlap, batch, memory))
-    return Unlabelled(Watch(machine, batch, memory))
+    overlap = overlap_of(task)
+    if dataset is not None and set(task.classes) & set(dataset.classes):
+        return Labelled(TaskAccuracy(task, dataset.truth(), overlap, batch, cache))
+    return Unlabelled(Predictor(task, batch, cache))
 
 
 def _interval(values: np.ndarray) -> Interval:

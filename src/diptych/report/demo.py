@@ -6,23 +6,18 @@ photo ──encode──> .dip ──decode──> machine view, human view ─�
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable
-from importlib import resources
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
 from PIL import Image
 
-from diptych.checkerboard.score import grid_scores
+from diptych.codec.defaults import CAT
 from diptych.errors import PictureError
-from diptych.evaluation.anchors import ANCHORS, at_bytes
 from diptych.io.files import make_folder, refuse_existing, write_bytes
 from diptych.io.images import read_picture
-from diptych.report.demo_page import Row, Story, report
-from diptych.report.draw import Found, draw_detections, found_in
+from diptych.report.examples import compared, with_detections
+from diptych.report.page import card, making, page
 from diptych.report.strip import side_by_side
 
 if TYPE_CHECKING:
@@ -30,11 +25,9 @@ if TYPE_CHECKING:
     from diptych.tasks import Task
     from diptych.tasks.detector import Detector
 
-DISPLAY = 1600
-"""Longest side of the pictures in the report and of those the machine looks at."""
-ENLARGED = 900
-"""Smaller pictures are enlarged to about this size before detections are drawn on them."""
-NO_MACHINE = "no detections are drawn: there is no machine to draw them"
+FITTED = ("jpeg",)
+"""Anchors that get as many bytes as the codec's file."""
+NO_TASK = "no detections are drawn: there is no task network to draw them"
 
 
 class Demo(NamedTuple):
@@ -55,6 +48,7 @@ def run(
     quality: float,
     codec: Codec,
     task: Task | Detector | None = None,
+    model: str | None = None,
     overwrite: bool = False,
 ) -> Demo:
     """Make the demo of one photo.
@@ -65,13 +59,14 @@ def run(
         quality: 0..100.
         codec: must have a human view.
         task: the machine that draws detections; None goes on without, with a note.
+        model: the codec's file as the user named it; None for the shipped one.
         overwrite: whether files in ``folder`` may be replaced.
 
     Raises:
         DiptychError: if the photo cannot be read, the codec has no human view, or a file cannot be written.
             Nothing is written unless everything could be computed.
     """
-    source = photo or Path(str(resources.files("diptych") / "assets" / "chelsea.jpg"))
+    source = photo or CAT
     image, notes = read_picture(source)
     dip = folder / f"{source.stem}.dip"
     names = ["machine.png", "human.png", "views.png"]
@@ -83,59 +78,18 @@ def run(
         refuse_existing(target, overwrite)
 
     data = codec.encode(image, quality)
-    machine, human = codec.decode_views(data, ["machine", "human"])
-    rows = _rows(source, dip.name, image, machine, human, data)
-    drawn = [_detections(row, task) for row in rows[:3]] if task else []
-    story = Story(source.name, dip.name, image.size, len(data), quality, codec.model_id.hex(), rows, drawn)
-    pictures = [machine, human, side_by_side(rows[:3]), *drawn[1:]]
-    contents = [data, *map(_png, pictures), report(story).encode()]
+    views = codec.decode_views(data, ["machine", "human"])
+    shown = compared(source, image, quality, len(data), views, task, FITTED)
+    drawn = [with_detections(shot) for shot in shown.shots[1:3]] if task else []
+    words = ["diptych", "demo", *([str(photo)] if photo else []), "-o", str(folder), "-q", f"{quality:g}"]
+    words += ["--model", model] if model else []
+    html = page({}, [shown], card(codec, model), making(words, codec, FITTED))
+    contents = [data, *map(_png, [*views, side_by_side(shown.shots[:3]), *drawn]), html.encode()]
 
     make_folder(folder)
     for target, content in zip(targets, contents, strict=True):
         write_bytes(content, target, overwrite)
-    return Demo(targets, notes if task else [*notes, NO_MACHINE])
-
-
-def _rows(
-    source: Path, dip: str, photo: Image.Image, machine: Image.Image, human: Image.Image, data: bytes
-) -> list[Row]:
-    jpeg = at_bytes(ANCHORS["jpeg"], photo, len(data))
-    decoded = ANCHORS["jpeg"].decode(jpeg.data)
-    kind = f"JPEG at quality {jpeg.setting}" if jpeg.fits else "the smallest JPEG there is"
-    pictures = [
-        ("Original", source.name, photo, source.stat().st_size),
-        ("Machine view", dip, machine, len(data)),
-        ("Human view", dip, human, len(data)),
-        ("JPEG", kind, decoded, len(jpeg.data)),
-    ]
-    return [
-        Row(name, detail, _display(picture), length, psnr(photo, picture), grid_scores(picture))
-        for name, detail, picture, length in pictures
-    ]
-
-
-def psnr(photo: Image.Image, picture: Image.Image) -> float:
-    """Peak signal-to-noise ratio in dB over all pixels and channels; infinite for equal pictures."""
-    difference = np.asarray(photo, np.float32) - np.asarray(picture, np.float32)
-    error = float(np.mean(difference**2, dtype=np.float64))
-    return 10 * math.log10(255**2 / error) if error else math.inf
-
-
-def _display(picture: Image.Image) -> Image.Image:
-    if max(picture.size) <= DISPLAY:
-        return picture
-    smaller = picture.copy()
-    smaller.thumbnail((DISPLAY, DISPLAY), Image.Resampling.LANCZOS)
-    return smaller
-
-
-def _detections(row: Row, task: Task | Detector) -> Image.Image:
-    from diptych.tasks.view_hint import predicted
-
-    raw = predicted(task, row.picture)
-    scale = min(4, max(1, round(ENLARGED / max(row.picture.size))))
-    found: Iterable[Found] = found_in(raw, task.classes)
-    return draw_detections(row.picture, found, scale)
+    return Demo(targets, notes if task else [*notes, NO_TASK])
 
 
 def _png(picture: Image.Image) -> bytes:

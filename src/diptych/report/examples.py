@@ -6,6 +6,7 @@ photo ──> .dip ──> machine view, human view ──> pictures, detections
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -20,8 +21,6 @@ from diptych.codec import view_difference
 from diptych.evaluation.anchors import ANCHORS, at_bytes
 from diptych.io.heatmap import overlay
 from diptych.io.images import read_picture
-from diptych.report.demo import DISPLAY, ENLARGED, psnr
-from diptych.report.demo_page import detail
 from diptych.report.draw import Found, draw_detections, found_in
 from diptych.report.sources import NAMES
 from diptych.report.tables import Sheet
@@ -33,6 +32,12 @@ if TYPE_CHECKING:
 
 FITTED = ("jpeg", "avif")
 """Anchors that get as many bytes as the codec's file."""
+DISPLAY = 1600
+"""Longest side of the pictures as shown and of those the machine looks at."""
+ENLARGED = 900
+"""Smaller pictures are enlarged to about this size before detections are drawn on them."""
+LOUPE = 96
+"""Side, in pixels, of the detail shown enlarged."""
 
 
 class Shot(NamedTuple):
@@ -40,7 +45,7 @@ class Shot(NamedTuple):
 
     Attributes:
         name, detail: what it is, and which file it was decoded from.
-        picture: as shown, at most :data:`~diptych.report.demo.DISPLAY` pixels long.
+        picture: as shown, at most :data:`DISPLAY` pixels long.
         layer: detections alone, on a transparent picture; None without a machine.
         seen: the detections in words.
         length: bytes of its file.
@@ -102,13 +107,34 @@ def example(photo: Path, quality: float, codec: Codec, task: Task | Detector | N
     """
     original, notes = read_picture(photo)
     data = codec.encode(original, quality)
-    machine, human = codec.decode_views(data, ["machine", "human"])
+    views = codec.decode_views(data, ["machine", "human"])
+    return compared(photo, original, quality, len(data), views, task)._replace(notes=notes)
+
+
+def compared(
+    photo: Path,
+    original: Image.Image,
+    quality: float,
+    length: int,
+    views: Sequence[Image.Image],
+    task: Task | Detector | None,
+    fitted: Sequence[str] = FITTED,
+) -> Example:
+    """The example of a photo that is coded already.
+
+    Args:
+        photo, original: its file, and what was read from it.
+        length: bytes of the ``.dip`` file.
+        views: the machine view and the human view.
+        fitted: anchors beside them.
+    """
+    machine, human = views
     name = f"{photo.stem}.dip, quality {quality:g}"
     versions = [
         ("Original", photo.name, original, photo.stat().st_size),
-        ("Machine view", name, machine, len(data)),
-        ("Human view", name, human, len(data)),
-        *(_fitted(anchor, original, len(data)) for anchor in FITTED),
+        ("Machine view", name, machine, length),
+        ("Human view", name, human, length),
+        *(_fitted(anchor, original, length) for anchor in fitted),
     ]
     shots = [_shot(*version, original, task) for version in versions]
     shown = [shot.picture for shot in shots]
@@ -116,19 +142,32 @@ def example(photo: Path, quality: float, codec: Codec, task: Task | Detector | N
         photo.name,
         original.size,
         quality,
-        len(data),
+        length,
         shots,
         _maps(machine, human, shots[1].grid),
         detail(shown[1], shown[2]),
         _grid(shots),
         shown[0].width / original.width,
-        notes,
+        [],
     )
 
 
-def encoders() -> dict[str, str]:
-    """What makes the anchors' files, by their names."""
-    return {NAMES[name]: ANCHORS[name].made_with for name in FITTED}
+def psnr(photo: Image.Image, picture: Image.Image) -> float:
+    """Peak signal-to-noise ratio in dB over all pixels and channels; infinite for equal pictures."""
+    difference = np.asarray(photo, np.float32) - np.asarray(picture, np.float32)
+    error = float(np.mean(difference**2, dtype=np.float64))
+    return 10 * math.log10(255**2 / error) if error else math.inf
+
+
+def detail(first: Image.Image, second: Image.Image) -> tuple[int, int, int, int]:
+    """The square in which two pictures of one size differ most."""
+    difference = np.abs(np.asarray(first, np.int16) - np.asarray(second, np.int16)).sum(axis=2)
+    height, width = difference.shape
+    high, wide = min(LOUPE, height), min(LOUPE, width)
+    sums = np.pad(difference.astype(np.int64).cumsum(axis=0).cumsum(axis=1), ((1, 0), (1, 0)))
+    inside = sums[high:, wide:] - sums[:-high, wide:] - sums[high:, :-wide] + sums[:-high, :-wide]
+    top, left = (int(place) for place in np.unravel_index(inside.argmax(), inside.shape))
+    return left, top, left + wide, top + high
 
 
 def _fitted(anchor: str, photo: Image.Image, length: int) -> tuple[str, str, Image.Image, int]:
@@ -171,6 +210,13 @@ def layer_of(found: Sequence[Found], size: tuple[int, int]) -> Image.Image:
     colours = np.divide(255 * black, opacity, out=np.zeros_like(black), where=opacity > 0)
     pixels = np.concatenate([colours.clip(0, 255), opacity], axis=2)
     return Image.fromarray(pixels.round().astype(np.uint8), "RGBA")
+
+
+def with_detections(shot: Shot) -> Image.Image:
+    """The picture under its layer, as large as that."""
+    assert shot.layer is not None
+    large = shot.picture.resize(shot.layer.size, Image.Resampling.BICUBIC).convert("RGBA")
+    return Image.alpha_composite(large, shot.layer).convert("RGB")
 
 
 def _grid(shots: Sequence[Shot]) -> Sheet | None:

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import base64
 import math
+import platform
+import re
+import shlex
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from importlib import metadata
+from importlib.util import find_spec
 from io import BytesIO
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -14,14 +20,21 @@ from markdown_it import MarkdownIt
 from markupsafe import Markup
 from PIL import Image
 
+import diptych
 from diptych.checkerboard.detector import HOTTEST
+from diptych.codec import defaults
 from diptych.codec.view_difference import FULL_SCALE
+from diptych.evaluation.anchors import ANCHORS
 from diptych.io.heatmap import heat_map
-from diptych.report import chart, tables
+from diptych.report import tables
 from diptych.report.examples import Example
-from diptych.report.sources import Ablation, Source, Transfer
+from diptych.report.sources import NAMES, Ablation, Evaluation, Source, Transfer
 from diptych.report.tables import Sheet
 
+if TYPE_CHECKING:
+    from diptych.codec.codec import Codec as LoadedCodec
+
+_PACKAGES = ("numpy", "pillow")
 _LOWERED = 2
 """Levels by which headings of the model card sink below those of the page."""
 FOLDED = 12
@@ -51,6 +64,21 @@ class Making(NamedTuple):
     encoders: Mapping[str, str]
 
 
+def card(codec: LoadedCodec, model: str | None) -> Codec:
+    """What a page says of a codec; ``model`` is its file as the user named it, None for the shipped one."""
+    text = "" if model else (defaults.WEIGHTS / "README.md").read_text(encoding="utf-8")
+    return Codec(codec.model_id.hex(), tables.of_costs(codec.complexity()), text)
+
+
+def making(command: Sequence[str], codec: LoadedCodec, fitted: Sequence[str]) -> Making:
+    """How a page is made now: by which command, with which anchors beside the codec."""
+    versions = {"diptych": diptych.__version__, "python": platform.python_version()}
+    engine, _, version = codec.transforms.engine.name.partition(" ")
+    versions |= {engine: version} | {package: metadata.version(package) for package in _PACKAGES}
+    encoders = {NAMES[name]: ANCHORS[name].made_with for name in fitted}
+    return Making(shlex.join(command), datetime.now(UTC).date().isoformat(), versions, encoders)
+
+
 class Section(NamedTuple):
     """One results file, on how many photos of which folder."""
 
@@ -58,7 +86,7 @@ class Section(NamedTuple):
     source: Source
     photos: int
     folder: str
-    charts: Sequence[chart.Chart]
+    charts: Mapping[str, Markup]
     sheets: Sequence[Sheet]
 
 
@@ -84,9 +112,8 @@ def page(sources: Mapping[str, Source], examples: Sequence[Example], codec: Code
         sections=[_section(name, source) for name, source in sources.items()],
         examples=examples,
         codec=codec,
-        foreign=codec.model_id not in measured,
+        foreign=bool(measured) and codec.model_id not in measured,
         making=making,
-        drawing=chart,
         scale=_scale(),
         full_scale=FULL_SCALE,
         hottest=HOTTEST,
@@ -97,12 +124,28 @@ def page(sources: Mapping[str, Source], examples: Sequence[Example], codec: Code
 def _section(name: str, source: Source) -> Section:
     if isinstance(source, Ablation):
         folder = str(source.recipe.get("evaluation", {}).get("photos", "unknown"))
-        return Section(name, source, len(source.photos), folder, [], [tables.of_ablation(source)])
+        return Section(name, source, len(source.photos), folder, {}, [tables.of_ablation(source)])
     folder = str(source.recipe.get("photos", "unknown"))
     if isinstance(source, Transfer):
-        return Section(name, source, source.photos, folder, [], [tables.of_transfer(source)])
+        return Section(name, source, source.photos, folder, {}, [tables.of_transfer(source)])
     sheets = list(tables.of_evaluation(source))
-    return Section(name, source, len(source.photos.names), folder, chart.charts(source), sheets)
+    return Section(name, source, len(source.photos.names), folder, _charts(name, source), sheets)
+
+
+def _charts(name: str, source: Evaluation) -> dict[str, Markup]:
+    """Figures of an evaluation by what they show, as SVG in the page's colours (``style.css``); none without
+    matplotlib."""
+    if not find_spec("matplotlib"):
+        return {}
+    from diptych.evaluation.plot import figures, svg
+
+    drawn = {metric: svg(figure, f"{name} {metric}") for metric, figure in figures(source.model_dump()).items()}
+    return {tables.metric_name(metric): _inline(picture.decode()) for metric, picture in drawn.items()}
+
+
+def _inline(svg: str) -> Markup:
+    """An SVG file as a part of a page: without its head, and without names of groups, which all files share."""
+    return Markup(re.sub(r'<g id="[^"]*"', "<g", svg[svg.index("<svg") :]))
 
 
 def _uri(picture: Image.Image, exact: bool = True) -> str:

@@ -121,10 +121,10 @@ class Evaluation(_Part):
     needed: list[Needed] = []
 
 
-class MachinePoint(Variant):
-    """One machine's score on one variant, and its change from the originals."""
+class TaskPoint(Variant):
+    """One task network's score on one variant, and its change from the originals."""
 
-    machine: str
+    task: str
     measure: str
     bpp: float
     score: Interval
@@ -139,7 +139,7 @@ class Transfer(_Part):
     model_id: str
     recipe: dict[str, Any]
     photos: int
-    points: list[MachinePoint] = Field(min_length=1)
+    points: list[TaskPoint] = Field(min_length=1)
 
 
 class AblationRow(_Part):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from PIL import Image, ImageDraw, ImageFont
 
-from diptych.report.demo_page import Row, detail
+from diptych.report.examples import Shot, detail
 
 GAP = 12
 CAPTION = 44
@@ -15,7 +15,7 @@ WIDTH = 480
 """Pictures are scaled to this width, details enlarged to it pixel by pixel."""
 
 
-def side_by_side(rows: Sequence[Row]) -> Image.Image:
+def side_by_side(rows: Sequence[Shot]) -> Image.Image:
     """``rows`` from left to right, all of one size; under each the square where the last two differ most."""
     width, height = rows[0].picture.size
     shown = (WIDTH, max(1, round(height * WIDTH / width)))
@@ -37,6 +37,8 @@ def side_by_side(rows: Sequence[Row]) -> Image.Image:
     return canvas
 
 
-def _facts(row: Row) -> str:
+def _facts(row: Shot) -> str:
     quality = f", {row.psnr:.2f} dB" if math.isfinite(row.psnr) else ""
-    return f"{row.length:,} bytes{quality}, grid score at stride 4: {row.grid[4]:.1f}"
+    strides = {reading.stride: reading.phase for reading in row.grid.readings} if row.grid else {}
+    grid = f", grid score at stride 4: {strides[4]:.1f}" if 4 in strides else ""
+    return f"{row.length:,} bytes{quality}{grid}"

@@ -74,8 +74,8 @@ def of_evaluation(found: Evaluation) -> Iterator[Sheet]:
 
 
 def of_transfer(found: Transfer) -> Sheet:
-    """Change of every machine's score on every variant."""
-    machines = {point.machine: point.measure for point in found.points}
+    """Change of every task network's score on every variant."""
+    tasks = {point.task: point.measure for point in found.points}
     rows: dict[tuple[str, str], list[str]] = {}
     for point in found.points:
         original = point.codec == "original"
@@ -83,10 +83,10 @@ def of_transfer(found: Transfer) -> Sheet:
         bpp = "" if original else f"{point.bpp:.3f}"
         rows.setdefault((point.title, _setting(point)), [bpp]).append(cell)
     return Sheet(
-        "Change of each machine's score",
-        ["", "quality", "bits per pixel", *(f"{name}, {measure}" for name, measure in machines.items())],
+        "Change of each task network's score",
+        ["", "quality", "bits per pixel", *(f"{name}, {measure}" for name, measure in tasks.items())],
         [[*named, *cells] for named, cells in rows.items()],
-        "The first row is the score on the originals; 'agreement' is with the machine's own detections there.",
+        "The first row is the score on the originals; 'agreement' is with the network's detections there.",
     )
 
 

@@ -20,7 +20,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 import diptych
 from diptych.bitstream.container import MEDIA_TYPE as DIP
-from diptych.codec import registry
+from diptych.codec import defaults, registry
 from diptych.serve import worker
 from diptych.serve.folder import Folder
 from diptych.serve.guard import LOOPBACK, Guard
@@ -100,7 +100,7 @@ class Health(BaseModel):
     version: str
     model_id: str
     human_view: bool
-    machine: bool = Field(description="Whether /detect works.")
+    task: bool = Field(description="Whether /detect works.")
     folder: bool = Field(description="Whether /folder lists pictures.")
     needs_token: bool
     admitted: int = Field(description="Requests that are received, waiting or worked on now.")
@@ -202,12 +202,12 @@ def _add_page(app: FastAPI, pool: Pool, folder: Folder | None, token: str | None
 
 def _add_codec(app: FastAPI, pool: Pool) -> None:
     @app.post("/encode", **_takes(["image/*"], DIP))
-    async def encode(request: Request, quality: Quality = 40) -> FileResponse:
+    async def encode(request: Request, quality: Quality = defaults.QUALITY) -> FileResponse:
         """Turn a photo into a .dip file."""
         return await _made(pool, request, DIP, worker.encode, quality)
 
     @app.post("/decode", **_takes([DIP], "image/*"))
-    async def decode(request: Request, view: View = "human", format: Kind = "png") -> FileResponse:
+    async def decode(request: Request, view: View = defaults.VIEW, format: Kind = "png") -> FileResponse:
         """Turn a .dip file into a picture, in the view for people or the one for machines."""
         return await _made(pool, request, worker.FORMATS[format], worker.decode, view, format)
 
@@ -217,8 +217,8 @@ def _add_codec(app: FastAPI, pool: Pool) -> None:
         return await _made(pool, request, "image/png", worker.invention)
 
     @app.post("/detect", **_takes(["image/*", DIP], "application/json"))
-    async def detect(request: Request, view: View = "human") -> Detections:
-        """Find objects in a photo, or in a view of a .dip file, with the machine that ships with the package."""
+    async def detect(request: Request, view: View = defaults.VIEW) -> Detections:
+        """Find objects in a photo, or in a view of a .dip file, with the shipped task network."""
         async with pool.place(), received(request, request.app.state.scratch, pool.limits) as source:
             return Detections(**await _worked(pool, source, worker.detect, source, view))
 

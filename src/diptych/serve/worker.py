@@ -14,10 +14,10 @@ from PIL import Image
 
 from diptych.bitstream import read_header
 from diptych.bitstream.container import MAGIC
+from diptych.codec.defaults import TASK
 from diptych.codec.views import AUTO
 from diptych.io.images import READS, Picture, picture_format, read_picture, stored_size
 from diptych.serve.limits import TooLarge
-from diptych.tasks.detector import SHIPPED
 
 if TYPE_CHECKING:
     from diptych.codec.codec import Codec
@@ -27,7 +27,7 @@ FORMATS = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp", "avif
 THUMBNAIL = 192
 """Longest side of a thumbnail, in pixels."""
 SEEN = 1024
-"""Longest side, in pixels, of what the machine looks at; masks have this scale too."""
+"""Longest side, in pixels, of what the task network sees; masks have this scale too."""
 
 Facts = dict[str, Any]
 
@@ -56,7 +56,7 @@ def about(setup: Setup) -> Facts:
     return {
         "model_id": codec.model_id.hex(),
         "human_view": codec.has_human_view,
-        "machine": SHIPPED.is_file(),
+        "task": TASK.is_file(),
     }
 
 
@@ -103,7 +103,7 @@ def invention(setup: Setup, dip: Path, target: Path) -> Facts:
 
 
 def detect(setup: Setup, source: Path, view: str) -> Facts:
-    """What the shipped machine finds in a photo, or in a view of a ``.dip`` file, with a score of 0.5 or more.
+    """What the shipped task network finds in a photo, or in a view of a ``.dip`` file, with a score of 0.5 or more.
 
     Returns:
         ``width``, ``height``, and ``detections``: ``label``, ``hue`` (0..1, of its class), ``score``, ``box`` (x,

@@ -1,4 +1,4 @@
-"""The machines a codec is trained for and measured with, behind one protocol.
+"""The task networks a codec is trained for and measured with, behind one protocol.
 
 load_task("task.safetensors")  one of the package's own: Mask R-CNN or FCOS
 load_task("mine.yaml")         the user's: kind torchvision, onnx or features (see ``descriptions``)
@@ -10,12 +10,14 @@ predicts without: see :mod:`diptych.tasks.detector`.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from safetensors import SafetensorError, safe_open
 
+from diptych.codec import defaults
 from diptych.errors import ModelError, extra
 from diptych.tasks.descriptions import (
     FeaturesDescription,
@@ -27,20 +29,20 @@ from diptych.tasks.descriptions import (
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from diptych.tasks.detector_task import OwnTask
+    from diptych.tasks.detector_task import DetectorTask
 
 PREDICTIONS = 1
-"""Version of what the package's machines predict from equal weights. Raise it with every change that alters a
+"""Version of what the package's task networks predict from equal weights. Raise it with every change that alters a
 detection, so that evaluations forget what was seen before."""
 
 
-class Machine(Protocol):
+class TaskNetwork(Protocol):
     """A frozen network that looks at pictures: all that training needs of it."""
 
     def features(self, images: Tensor) -> dict[str, Tensor]:
         """What the network sees before it decides, per level, for ``images`` (float (B, 3, H, W) in [0, 1]).
 
-        Tensors of any shape whose first axis is B, differentiable; see :func:`feature_distance`.
+        Tensors of any shape whose first axis is B, differentiable; see :func:`diptych.nn.losses.feature_distance`.
         """
         ...
 
@@ -59,8 +61,8 @@ class Machine(Protocol):
         ...
 
 
-class Task(Machine, Protocol):
-    """A machine that answers; only these can be evaluated."""
+class Task(TaskNetwork, Protocol):
+    """A task network that answers; only these can be evaluated."""
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -73,27 +75,11 @@ class Task(Machine, Protocol):
         ...
 
 
-def feature_distance(wanted: Mapping[str, Tensor], seen: Mapping[str, Tensor]) -> Tensor:
-    """How far the features of decoded pictures are from those of the originals.
-
-    Args:
-        wanted: what :meth:`Machine.features` gave for the originals.
-        seen: the same for the decoded pictures.
-
-    Returns:
-        float (B,): the squared distance relative to the original's squared norm, averaged over the levels; 0 where
-        nothing was lost, 1 where everything was.
-    """
-    import torch
-
-    return torch.stack([_relative(wanted[level], seen[level]) for level in wanted]).mean(0)
-
-
 def load_task(path: str | Path) -> Any:
-    """The machine that ``path`` stores (``.safetensors``) or describes (``.yaml``, ``.yml`` or ``.json``), frozen.
+    """The frozen network that ``path`` stores (``.safetensors``) or describes (``.yaml``, ``.yml`` or ``.json``).
 
     Returns:
-        A :class:`Machine`; a :class:`Task`, too, unless it only has features.
+        A :class:`TaskNetwork`; a :class:`Task`, too, unless it only has features.
 
     Raises:
         ModelError: a file is unreadable, of an unknown kind, or its weights do not fit its description.
@@ -103,7 +89,19 @@ def load_task(path: str | Path) -> Any:
     if Path(path).suffix.lower() in (".yaml", ".yml", ".json"):
         with extra("onnx", str(path)):
             return _build(read_description(Path(path)))
-    return _load_own(Path(path))
+    return _load_detector(Path(path))
+
+
+@cache
+def shipped_task() -> Task:
+    """The task network that ships with the package, whose features can be differentiated; loaded once.
+
+    Raises:
+        ModelError: its weights are missing or unreadable.
+        DiptychError: the extra ``train`` is not installed.
+    """
+    task: Task = load_task(defaults.TASK)
+    return task
 
 
 def _build(description: TorchvisionDescription | OnnxDescription | FeaturesDescription) -> Any:
@@ -120,12 +118,12 @@ def _build(description: TorchvisionDescription | OnnxDescription | FeaturesDescr
     return FeaturesTask(description)
 
 
-def _load_own(path: Path) -> Any:
+def _load_detector(path: Path) -> Any:
     with extra("train", str(path)):
         from diptych.tasks.fcos import FcosTask
         from diptych.tasks.mask_rcnn import MaskRCNNTask
 
-    kinds: dict[str, type[OwnTask]] = {kind.KIND: kind for kind in (MaskRCNNTask, FcosTask)}
+    kinds: dict[str, type[DetectorTask]] = {kind.KIND: kind for kind in (MaskRCNNTask, FcosTask)}
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
@@ -140,8 +138,3 @@ def _load_own(path: Path) -> Any:
         return kind.restore(settings, weights)
     except ModelError as error:
         raise ModelError(f"The task network {path} cannot be used: {error}") from error
-
-
-def _relative(wanted: Tensor, seen: Tensor) -> Tensor:
-    lost = (wanted - seen).square().flatten(1).sum(1)
-    return lost / wanted.square().flatten(1).sum(1).clamp(min=1e-12)

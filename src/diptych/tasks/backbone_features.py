@@ -1,4 +1,4 @@
-"""The features of an ImageNet backbone as a machine: for photos without labels."""
+"""The features of an ImageNet backbone as a task network: for photos without labels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a YAML file says about a user's own machine. No torch here: a description is checked before it loads.
+"""What a YAML file says about a user's task network. No torch here: a description is checked before it loads.
 
     kind: torchvision | onnx | features     + settings of that kind
 
@@ -27,7 +27,7 @@ class _Settings(BaseModel):
 
 
 class Classes(_Settings):
-    """Names of a machine's classes.
+    """Names of a task network's classes.
 
     Attributes:
         classes: the names in the order of the labels, or a text file with one name per line.
@@ -46,7 +46,7 @@ class Classes(_Settings):
         names = _lines(located(self.classes)) if isinstance(self.classes, str) else self.classes
         unknown = sorted(self.rename.keys() - set(names))
         if unknown:
-            raise ModelError(f"The machine has no class '{unknown[0]}' to rename.")
+            raise ModelError(f"The task network has no class '{unknown[0]}' to rename.")
         return tuple(self.rename.get(name, name) for name in names)
 
 
@@ -68,7 +68,7 @@ class TorchvisionDescription(Classes):
 
 
 class FeaturesDescription(_Settings):
-    """The features of a backbone that was trained on ImageNet: a machine that needs no labels.
+    """The features of a backbone that was trained on ImageNet: a task network that needs no labels.
 
     Attributes:
         backbone: which network.

@@ -21,7 +21,6 @@ import json
 import math
 from collections.abc import Sequence
 from functools import cache
-from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -30,6 +29,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 
+from diptych.codec import defaults
 from diptych.codec.engine import Engine, engine_for
 from diptych.codec.engine.graphs import Arrays
 from diptych.errors import ModelError
@@ -37,7 +37,6 @@ from diptych.tasks.graphs import mask_head, pyramid
 from diptych.tasks.regions import Floats, anchors, best_apart, inside, moved, pasted, pooled, resized, wide
 from diptych.tasks.settings import ASPECTS, DETECTIONS, IMAGENET_MEAN, IMAGENET_STD, MaskRCNNSettings
 
-SHIPPED = Path(str(resources.files("diptych") / "weights" / "task.safetensors"))
 STRIDES = (8, 16, 32)
 """Of the levels that boxes are pooled from; a fourth one, of every second place, only makes proposals."""
 MULTIPLE = 32
@@ -188,7 +187,7 @@ def shipped_detector() -> Detector:
     Raises:
         ModelError: if its weights are missing or unreadable.
     """
-    return Detector.load(SHIPPED)
+    return Detector.load(defaults.TASK)
 
 
 _DENSE = ("box_head.fc6", "box_head.fc7", "box_predictor.cls_score", "box_predictor.bbox_pred")

@@ -16,10 +16,10 @@ from diptych.errors import ModelError
 from diptych.nn.transforms import channels_last
 from diptych.tasks.backbone import normalized
 from diptych.tasks.fpn import Pyramid
-from diptych.tasks.settings import OwnSettings
+from diptych.tasks.settings import DetectorSettings
 
 
-class OwnTask(nn.Module):
+class DetectorTask(nn.Module):
     """A detector of torchvision's on a small ImageNet network, whose weights are one file.
 
     Args:
@@ -27,7 +27,7 @@ class OwnTask(nn.Module):
     """
 
     KIND: ClassVar[str]
-    Settings: ClassVar[type[OwnSettings]]
+    Settings: ClassVar[type[DetectorSettings]]
 
     def __init__(self, settings: Any) -> None:
         super().__init__()
@@ -46,7 +46,7 @@ class OwnTask(nn.Module):
         targets: Sequence[dict[str, Tensor]],
         features: dict[str, Tensor] | None = None,
     ) -> dict[str, Tensor]:
-        """The detector's training losses at the pictures' own size; see ``Machine.loss``."""
+        """The detector's training losses at the pictures' own size; see ``TaskNetwork.loss``."""
 
     def nothing(self, image: Tensor) -> dict[str, Tensor]:
         """What ``predict`` returns for a picture without detections."""

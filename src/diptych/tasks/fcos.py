@@ -3,7 +3,7 @@
     picture -> EfficientNet-Lite1 and pyramid -> per cell: class, box, centredness
 
 As unlike the package's Mask R-CNN as a detector on the same photos can be: one stage instead of two, other layers,
-another ImageNet network. It tells whether a codec serves a machine it was not trained for.
+another ImageNet network. It tells whether a codec serves a task network it was not trained for.
 """
 
 from collections.abc import Sequence
@@ -16,14 +16,14 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.fcos import FCOSHead
 from torchvision.models.detection.image_list import ImageList
 
-from diptych.tasks.detector_task import OwnTask, in_float32
+from diptych.tasks.detector_task import DetectorTask, in_float32
 from diptych.tasks.fpn import Pyramid
-from diptych.tasks.settings import IMAGENET_MEAN, IMAGENET_STD, OwnSettings
+from diptych.tasks.settings import IMAGENET_MEAN, IMAGENET_STD, DetectorSettings
 
 _STRIDES = (8, 16, 32, 64)
 
 
-class FcosSettings(OwnSettings):
+class FcosSettings(DetectorSettings):
     """Shape of the network; stored with its weights.
 
     Attributes:
@@ -35,7 +35,7 @@ class FcosSettings(OwnSettings):
     convolutions: PositiveInt = 2
 
 
-class FcosTask(OwnTask):
+class FcosTask(DetectorTask):
     """Object detection as a task for the codec. Nothing in it is random."""
 
     KIND = "fcos"

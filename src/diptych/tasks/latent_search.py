@@ -2,11 +2,11 @@
 
 ::
 
-    y ──h_a, h_s, context──> bits ──────────────────────────────────────┐
-    └─────rounded──g_s──> x_hat ──another view each step──machine──> loss ──gradient──> y, N times
+    y ──h_a, h_s, context──> bits ───────────────────────────────────────────┐
+    └─────rounded──g_s──> x_hat ──another view each step──task network──> loss ──gradient──> y, N times
 
 The encoder network has learnt one answer for all pictures; a few steps of gradient descent on the latents of this
-picture find a better one (Campos et al., CVPR workshops 2019). A machine that always sees the same view is soon
+picture find a better one (Campos et al., CVPR workshops 2019). A network that always sees the same view is soon
 fooled: what it finds better there is worse at another size. So every step shows another size and another cut.
 """
 
@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import time
 from functools import cache
-from importlib import resources
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -23,31 +22,32 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import interpolate, pad
 
+from diptych.codec import tiling
 from diptych.codec.architecture import HYPER_STRIDE
-from diptych.codec.codec import patch, tiling
+from diptych.codec.codec import patch
 from diptych.codec.tiling import Area
 from diptych.errors import DiptychError
 from diptych.nn.arrays import model_of
 from diptych.nn.hyperprior import scale_of, split
+from diptych.nn.losses import distortion_weight, feature_distance, squared_error
 from diptych.nn.model import gaussian_bits, straight_round
-from diptych.nn.tradeoff import distortion_weight, squared_error
 from diptych.nn.transforms import channels_last
 
 if TYPE_CHECKING:
     from diptych.bitstream import Header
     from diptych.codec.codec import Codec
-    from diptych.tasks import Machine
+    from diptych.tasks import TaskNetwork
 
 MSE_WEIGHT, FEATURE_WEIGHT = 0.03, 600.0
 """Of the mean squared error and the feature distance, as at the end of the shipped codec's training."""
 RATE = 0.01
-"""First step of Adam, in quantization steps; falls to zero. Larger ones cost other machines what this one gains."""
+"""First step of Adam, in quantization steps; falls to zero. Larger ones cost other networks what this one gains."""
 SIDE, MARGIN = 32, 8
 """Of the windows that are searched one after another, and of what is seen around each but left alone, in latents;
 multiples of ``HYPER_STRIDE``."""
 SIZES = (0.65, 1.0)
-"""At which the machine sees a picture, relative to its own."""
-MACHINE_STRIDE = 32
+"""At which the task network sees a picture, relative to its own."""
+TASK_STRIDE = 32
 _WORTHWHILE = 0.75
 """Share of float32's time below which bfloat16 is used: with own instructions it takes half, without twice."""
 
@@ -69,7 +69,7 @@ class Search:
 
     Args:
         codec: whose files are to be made.
-        machine: whose features count; on the CPU.
+        task: whose features count; on the CPU.
         steps: of gradient descent, 1 or more. 10 find half of what 100 do.
         mse_weight, feature_weight: of the mean squared error (0..255) and of the feature distance.
 
@@ -80,7 +80,7 @@ class Search:
     def __init__(
         self,
         codec: Codec,
-        machine: Machine,
+        task: TaskNetwork,
         steps: int,
         mse_weight: float = MSE_WEIGHT,
         feature_weight: float = FEATURE_WEIGHT,
@@ -88,7 +88,7 @@ class Search:
         if steps < 1:
             raise DiptychError(f"a search of {steps} steps finds nothing; take 1 or more")
         model = model_of(codec.frozen.arrays, codec.frozen.widths).eval().requires_grad_(False)
-        self.model, self.machine, self.steps = channels_last(model), machine, steps
+        self.model, self.task, self.steps = channels_last(model), task, steps
         self.mse_weight, self.feature_weight = mse_weight, feature_weight
 
     def __call__(self, y: NDArray[np.float32], pixels: NDArray[np.uint8], header: Header) -> NDArray[np.float32]:
@@ -139,32 +139,17 @@ class Search:
 
     def _distance(self, x: Tensor, x_hat: Tensor, random: np.random.Generator) -> Tensor:
         """Feature distance ``(1,)`` in a random view."""
-        from diptych.tasks import feature_distance
-
         size = random.uniform(*SIZES)
-        top, left = (int(random.integers(min(MACHINE_STRIDE, side // 2))) for side in x.shape[2:])
+        top, left = (int(random.integers(min(TASK_STRIDE, side // 2))) for side in x.shape[2:])
         views = [_resized(picture[:, :, top:, left:], size) for picture in (x, x_hat)]
         with torch.no_grad():
-            wanted = self.machine.features(views[0])
-        return feature_distance(wanted, self.machine.features(views[1]))
-
-
-@cache
-def shipped_machine() -> Machine:
-    """The machine that ships with the package, whose features can be differentiated; loaded once.
-
-    Raises:
-        ModelError: if its weights are missing or unreadable.
-    """
-    from diptych.tasks import load_task
-
-    machine: Machine = load_task(str(resources.files("diptych") / "weights" / "task.safetensors"))
-    return machine
+            wanted = self.task.features(views[0])
+        return feature_distance(wanted, self.task.features(views[1]))
 
 
 def _resized(pictures: Tensor, factor: float) -> Tensor:
-    """Pictures at another size, sides rounded to what machines like."""
-    height, width = (max(1, round(side * factor / MACHINE_STRIDE)) * MACHINE_STRIDE for side in pictures.shape[2:])
+    """Pictures at another size, sides rounded to what task networks like."""
+    height, width = (max(1, round(side * factor / TASK_STRIDE)) * TASK_STRIDE for side in pictures.shape[2:])
     return interpolate(pictures, (height, width), mode="bilinear", align_corners=False)
 
 

@@ -14,14 +14,14 @@ from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredic
 from torchvision.ops import MultiScaleRoIAlign
 from torchvision.ops.poolers import LevelMapper
 
-from diptych.tasks.detector_task import OwnTask, in_float32
+from diptych.tasks.detector_task import DetectorTask, in_float32
 from diptych.tasks.fpn import Pyramid
 from diptych.tasks.settings import ASPECTS, DETECTIONS, IMAGENET_MEAN, IMAGENET_STD, MaskRCNNSettings
 
 LOSSES = ("loss_objectness", "loss_rpn_box_reg", "loss_classifier", "loss_box_reg", "loss_mask")
 
 
-class MaskRCNNTask(OwnTask):
+class MaskRCNNTask(DetectorTask):
     """Instance segmentation as a task for the codec.
 
     Deterministic in ``predict``; ``loss`` samples boxes with torch's global generator.

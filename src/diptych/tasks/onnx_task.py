@@ -1,4 +1,4 @@
-"""A user's own network in ONNX as a machine: its features for training, its detections for measuring."""
+"""A user's network in ONNX as a task network: its features for training, its detections for measuring."""
 
 from __future__ import annotations
 

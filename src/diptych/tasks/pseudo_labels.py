@@ -1,4 +1,4 @@
-"""Labels by a machine for photos that have none.
+"""Labels by a task network for photos that have none.
 
     photo -> upright, at most SIDE pixels a side -> task.predict -> boxes and masks as the photo lies in its file
                                                                                       -> labels.json (COCO format)
@@ -29,7 +29,7 @@ from diptych.io.images import read_stored
 from diptych.tasks import Task, load_task
 
 SIDE = 2048
-"""Larger photos are shown to the machine at this long side: it bounds the memory that a hundred masks take."""
+"""Larger photos are shown to the network at this long side: it bounds the memory that a hundred masks take."""
 
 _MIRRORED_X, _MIRRORED_Y, _TRANSPOSED = {2, 3, 6, 7}, {3, 4, 7, 8}, {5, 6, 7, 8}
 """EXIF orientations in which an upright picture has to be mirrored, and then transposed, to lie as it is stored."""
@@ -52,20 +52,20 @@ class Labelled(NamedTuple):
 
 
 def label(folder: Path, task: Path, output: Path, min_score: float = 0.5, overwrite: bool = False) -> Labelled:
-    """Write what a machine finds in the photos of a folder as COCO-format labels.
+    """Write what a task network finds in the photos of a folder as COCO-format labels.
 
-    The labels depend on the photos, the task and ``min_score`` alone, as far as the machine computes the same each
+    The labels depend on the photos, the task and ``min_score`` alone, as far as the network computes the same each
     time. Photos that cannot be read are left out.
 
     Args:
         folder: searched with its subfolders; the labels name the photos relative to it.
-        task: the machine, for :func:`diptych.tasks.load_task`.
+        task: the network, for :func:`diptych.tasks.load_task`.
         output: the JSON file.
         min_score: 0..1; what is less certain is left out.
         overwrite: whether ``output`` may be replaced.
 
     Raises:
-        DiptychError: there is no photo that can be read, the machine cannot be loaded or finds no objects, or the
+        DiptychError: there is no photo that can be read, the network cannot be loaded or finds no objects, or the
             file cannot be written.
     """
     refuse_existing(output, overwrite)
@@ -74,7 +74,7 @@ def label(folder: Path, task: Path, output: Path, min_score: float = 0.5, overwr
     paths = {path.relative_to(folder).as_posix(): path for path in found.files}
     if not paths:
         raise DiptychError("; ".join([f"there are no photos in {folder}", *unread.pictures]))
-    machine = _Machine(task, min_score)
+    labeller = _Labeller(task, min_score)
     made_by = {"task": task.name, "sha256": hashlib.sha256(read_bytes(task)).hexdigest(), "min_score": min_score}
     problems = [*unread.pictures, *unread.others]
     make_folder(output.parent)
@@ -86,10 +86,10 @@ def label(folder: Path, task: Path, output: Path, min_score: float = 0.5, overwr
             if isinstance(view, PictureError):
                 problems.append(f"{name} was left out: {view}")
             else:
-                notes.add(name, view.size, machine.look(view))
+                notes.add(name, view.size, labeller.annotations(view))
     if not notes.found:
         raise DiptychError(f"none of the photos in {folder} can be read: {problems[-1]}")
-    writer = LabelWriter(machine.classes, {"description": "labels by a machine", **made_by})
+    writer = LabelWriter(labeller.classes, {"description": "labels by a task network", **made_by})
     for name in paths:
         if name in notes.found:
             writer.add(name, *notes.found[name])
@@ -99,7 +99,7 @@ def label(folder: Path, task: Path, output: Path, min_score: float = 0.5, overwr
 
 
 class _View(NamedTuple):
-    """A photo for the machine: size of its file (width, height), EXIF orientation, and the upright picture."""
+    """A photo for the network: size of its file (width, height), EXIF orientation, and the upright picture."""
 
     size: Size
     orientation: int
@@ -117,8 +117,8 @@ def _view(path: Path) -> _View | PictureError:
     return _View(size, stored.orientation, upright)
 
 
-class _Machine:
-    """The user's machine, and how its findings become annotations."""
+class _Labeller:
+    """The user's task network, and how its detections become annotations."""
 
     def __init__(self, path: Path, min_score: float) -> None:
         self._path, self._min_score = path, min_score
@@ -129,8 +129,8 @@ class _Machine:
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._task.to(self._device)
 
-    def look(self, view: _View) -> list[dict[str, Any]]:
-        """Annotations of one photo, in the order in which the machine gives them."""
+    def annotations(self, view: _View) -> list[dict[str, Any]]:
+        """Annotations of one photo, in the order in which the network gives them."""
         pixels = torch.from_numpy(np.array(view.upright)).permute(2, 0, 1).float().div(255)
         [found] = self._task.predict([pixels.to(self._device)])
         if not {"boxes", "labels", "scores"} <= found.keys():

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
 
-class OwnSettings(BaseModel):
+class DetectorSettings(BaseModel):
     """Shape of a network; stored with its weights.
 
     Attributes:
@@ -23,7 +23,7 @@ class OwnSettings(BaseModel):
     channels: PositiveInt = 96
 
 
-class MaskRCNNSettings(OwnSettings):
+class MaskRCNNSettings(DetectorSettings):
     """Shape of the network; stored with its weights.
 
     Attributes:

@@ -1,4 +1,4 @@
-"""How human may a view be before the machine sees something else?
+"""How human may a view be before a task network sees something else?
 
 .dip -> machine view -> detections ┐
      -> blends from 1 downwards -> detections, until they are the same -> the largest safe blend -> header
@@ -33,7 +33,7 @@ STEPS = HINT_STEPS
 def largest_safe_blend(
     codec: Codec, data: bytes, task: Task | Detector, steps: int = STEPS, certain: float = CERTAIN
 ) -> float:
-    """The largest position of the dial at which the machine sees what it sees in the machine view.
+    """The largest position of the dial at which the task network sees what it sees in the machine view.
 
     That is: with as many detections of score ``certain`` or more, each with a partner of the same label whose box
     overlaps by an intersection over union of 0.9 or more. Positions are tried from 1 downwards, since a blend may
@@ -42,7 +42,7 @@ def largest_safe_blend(
     Args:
         codec: must have a human view.
         data: the bytes of a ``.dip`` file.
-        task: the machine.
+        task: the network.
         steps: how finely: ``k / steps``.
         certain: 0 to 1.
 
@@ -95,7 +95,7 @@ def _same(
     wanted: tuple[NDArray[np.float32], NDArray[np.int64]], found: tuple[NDArray[np.float32], NDArray[np.int64]]
 ) -> bool:
     """Whether the detections pair up. One with two candidates is left with the best: others of its kind overlap
-    far less than that, or the machine's own suppression of doubles would have removed them."""
+    far less than that, or the network's own suppression of doubles would have removed them."""
     (boxes, labels), (other_boxes, other_labels) = wanted, found
     if len(labels) != len(other_labels):
         return False

@@ -21,9 +21,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from diptych.codec.weights import load_codec
-from diptych.data.split import Split
+from diptych.data.sampling import Split
+from diptych.nn.losses import distortion_weight, squared_error
 from diptych.nn.model import CodecModel
-from diptych.nn.tradeoff import distortion_weight, squared_error
 from diptych.nn.transforms import Synthesis
 from diptych.training.export import load_model, load_view, save_model, save_view
 from diptych.training.losses import HumanDistance, HumanError, balance, draw_qualities
@@ -100,21 +100,21 @@ class BaseStage(Stage):
             self.tasks.require_losses()
         self.human_distance = HumanDistance(recipe.human) if recipe.human else None
 
-    def players(self) -> Mapping[str, list[nn.Module]]:
+    def networks(self) -> Mapping[str, list[nn.Module]]:
         return {"codec": [self.model]}
 
     def batch(self, seed: int, number: int) -> Batch:
         crops, targets = self.photos.draw(seed, number)
         return Batch(crops, draw_qualities(self.recipe.batch, seed, number), targets)
 
-    def losses(self, player: str, batch: Batch, progress: Tensor) -> dict[str, Tensor]:
+    def losses(self, network: str, batch: Batch, progress: Tensor) -> dict[str, Tensor]:
         device = next(self.model.parameters()).device
         x, quality = self.photos.pictures(batch.crops, device), batch.quality.to(device)
         coded = self.model.codec(x, quality)
         bpp = coded.bits / (x.shape[2] * x.shape[3])
         weight = balance(quality) * distortion_weight(quality)
-        machine, logged = self._machine_loss(x, coded.x_hat, batch.targets, weight, progress)
-        loss = (balance(quality) * bpp).mean() + machine
+        task, logged = self._task_loss(x, coded.x_hat, batch.targets, weight, progress)
+        loss = (balance(quality) * bpp).mean() + task
         if self.model.human is not None and self.human_distance is not None:
             seen = self.model.human(coded.y_hat, quality).float()
             terms = self.human_distance(x, seen, quality)
@@ -124,7 +124,7 @@ class BaseStage(Stage):
             }
         return {"loss": loss, "bpp": bpp.mean(), **logged}
 
-    def _machine_loss(
+    def _task_loss(
         self, x: Tensor, x_hat: Tensor, targets: list[Target], weight: Tensor, progress: Tensor
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The machine view's weighted distortion, averaged over the batch, and what of it is logged."""
@@ -133,7 +133,7 @@ class BaseStage(Stage):
         share = (share / recipe.handover).clamp(max=1) if recipe.handover else torch.ones_like(share)
         first, last = recipe.mse_weight
         there = [{name: value.to(x.device) for name, value in target.items()} for target in targets]
-        features, task = self.tasks.look(x, x_hat, there if recipe.task_weight else None)
+        features, task = self.tasks.compare(x, x_hat, there if recipe.task_weight else None)
         mse = squared_error(x, x_hat)
         distortion = (first + share * (last - first)) * mse + share * recipe.feature_weight * features
         loss = (weight * distortion).mean() + share * recipe.task_weight * weight.mean() * task

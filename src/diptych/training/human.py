@@ -23,10 +23,10 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from diptych.codec.weights import FrozenCodec, load_codec
-from diptych.data.split import Split
+from diptych.data.sampling import Split
 from diptych.errors import RecipeError
 from diptych.nn.discriminator import PatchDiscriminator
-from diptych.nn.tradeoff import distortion_weight, squared_error
+from diptych.nn.losses import distortion_weight, squared_error
 from diptych.training.export import load_view, save_view, trainable
 from diptych.training.losses import HumanDistance, HumanError, balance, draw_qualities
 from diptych.training.optim import muon_and_adamw
@@ -69,7 +69,7 @@ class HumanRecipe(HumanError):
 
 
 class Batch(NamedTuple):
-    """What both players see of a step: crops, qualities ``(B,)``, corners ``(B, k, 2)`` of the patches, targets."""
+    """What both networks are given: crops, qualities ``(B,)``, corners ``(B, k, 2)`` of the patches, targets."""
 
     crops: Crops
     quality: Tensor
@@ -155,15 +155,15 @@ class HumanStage(Stage):
         if recipe.task_weight:
             self.tasks.require_losses()
 
-    def players(self) -> Mapping[str, list[nn.Module]]:
-        players: dict[str, list[nn.Module]] = {"decoder": self.model.tuned_stages()}
+    def networks(self) -> Mapping[str, list[nn.Module]]:
+        networks: dict[str, list[nn.Module]] = {"decoder": self.model.tuned_stages()}
         if self.recipe.gan_weight:
-            players["discriminator"] = [self.model.discriminator]
-        return players
+            networks["discriminator"] = [self.model.discriminator]
+        return networks
 
-    def optimizers(self, player: str, lr: float) -> list[torch.optim.Optimizer]:
-        if player == "decoder":
-            return muon_and_adamw(self.players()[player], lr)
+    def optimizers(self, network: str, lr: float) -> list[torch.optim.Optimizer]:
+        if network == "decoder":
+            return muon_and_adamw(self.networks()[network], lr)
         parameters = self.model.discriminator.parameters()
         return [torch.optim.AdamW(parameters, lr=self.recipe.discriminator_lr, betas=(0.5, 0.9), weight_decay=0.0)]
 
@@ -174,9 +174,9 @@ class HumanStage(Stage):
         corners = random.integers(recipe.crop - recipe.patch + 1, size=(recipe.batch, recipe.patches, 2))
         return Batch(crops, draw_qualities(recipe.batch, seed, number), torch.from_numpy(corners), targets)
 
-    def losses(self, player: str, batch: Batch, progress: Tensor) -> dict[str, Tensor]:
+    def losses(self, network: str, batch: Batch, progress: Tensor) -> dict[str, Tensor]:
         coded = self._coded(batch)
-        if player == "discriminator":
+        if network == "discriminator":
             with torch.no_grad():
                 fake = self._cut(self._decode(coded), coded.corners)
             return self._judge(self._cut(coded.x, coded.corners), fake)
@@ -225,7 +225,7 @@ class HumanStage(Stage):
             errors = squared_error(self._cut(x, coded.corners), self._cut(x_hat, coded.corners))
             terms["mse"] = self.distance.mse_weight(quality) * errors.unflatten(0, (len(x), -1)).mean(1)
         if recipe.feature_weight or recipe.task_weight:
-            features, task = self.tasks.look(x, x_hat, coded.targets if recipe.task_weight else None)
+            features, task = self.tasks.compare(x, x_hat, coded.targets if recipe.task_weight else None)
             terms["features"] = recipe.feature_weight * features
             if recipe.task_weight:
                 terms["task"] = recipe.task_weight * task.expand(len(x))

@@ -16,7 +16,7 @@ from torch.nn.functional import conv2d, pad
 from diptych.checkerboard.baseline import STRIDES
 from diptych.checkerboard.score import BORDER, ROUNDING
 from diptych.io.pixels import REACH, SIGMA
-from diptych.nn.tradeoff import distortion_weight, squared_error
+from diptych.nn.losses import distortion_weight, squared_error
 from diptych.training.ssimulacra import Ssimulacra
 
 _LUMA = (0.299, 0.587, 0.114)

@@ -21,8 +21,7 @@ from torch.nn.functional import pad
 from diptych.data.coco import IGNORE, CocoDataset
 from diptych.data.crops import cut, cut_one, cut_target, draw_window
 from diptych.data.photos import Photos
-from diptych.data.sampling import sample_order
-from diptych.data.split import Split
+from diptych.data.sampling import Split, sample_order
 from diptych.errors import RecipeError
 
 Target = dict[str, Tensor]

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from diptych.codec.architecture import Widths
 from diptych.nn.context import SCANS
+from diptych.nn.losses import distortion_weight, squared_error
 from diptych.nn.model import CodecModel
-from diptych.nn.tradeoff import distortion_weight, squared_error
 from diptych.training.losses import balance, draw_qualities
 from diptych.training.photos import Crops, Sources, TrainingPhotos
 from diptych.training.stage import LoopSettings, Stage
@@ -60,7 +60,7 @@ class PixelStage(Stage):
         passes = SCANS[recipe.scan](Widths().latent)
         self.model: CodecModel = load_model(recipe.start) if recipe.start else CodecModel(passes=passes)
 
-    def players(self) -> Mapping[str, list[nn.Module]]:
+    def networks(self) -> Mapping[str, list[nn.Module]]:
         return {"codec": [self.model]}
 
     def crops(self) -> TrainingPhotos:
@@ -72,7 +72,7 @@ class PixelStage(Stage):
     def batch(self, seed: int, number: int) -> Batch:
         return Batch(self.photos.draw(seed, number)[0], draw_qualities(self.recipe.batch, seed, number))
 
-    def losses(self, player: str, batch: Batch, progress: Tensor) -> dict[str, Tensor]:
+    def losses(self, network: str, batch: Batch, progress: Tensor) -> dict[str, Tensor]:
         device = next(self.model.parameters()).device
         x, quality = self.photos.pictures(batch.crops, device), batch.quality.to(device)
         coded = self.model(x, quality)

@@ -29,7 +29,7 @@ class LoopSettings(BaseModel):
     lr: float = Field(default=2e-3, gt=0)
     warmup: int = Field(default=50, ge=0, description="steps of linear warm-up")
     decay: float = Field(default=0.4, ge=0, le=1, description="last part of the run in which lr falls to zero")
-    clip: float = Field(default=1.0, gt=0, description="largest norm of each player's gradient")
+    clip: float = Field(default=1.0, gt=0, description="largest norm of each network's gradient")
     ema: float = Field(default=0.998, ge=0, lt=1)
     precision: Precision = "auto"
     threads: int = Field(default=0, ge=0, description="0: as many as PyTorch chooses")
@@ -59,15 +59,15 @@ class Stage(ABC):
     """The pydantic model that the run was read as; it is kept with a checkpoint."""
 
     @abstractmethod
-    def players(self) -> Mapping[str, list[nn.Module]]:
-        """Who takes turns, and the modules each one trains. The average (EMA) covers all of them."""
+    def networks(self) -> Mapping[str, list[nn.Module]]:
+        """What takes turns in learning, and the modules of each. The average (EMA) covers all of them."""
 
     @abstractmethod
     def batch(self, seed: int, number: int) -> Any:
         """One batch of training data, a pure function of its arguments; torch's generator may be drawn from."""
 
     @abstractmethod
-    def losses(self, player: str, batch: Any, progress: Tensor) -> dict[str, Tensor]:
+    def losses(self, network: str, batch: Any, progress: Tensor) -> dict[str, Tensor]:
         """Scalars of one pass: ``loss`` is minimised, the rest is logged. ``progress`` runs from 0 to 1."""
 
     @abstractmethod
@@ -82,9 +82,9 @@ class Stage(ABC):
         """What its pictures are cut from, if that can be done on a device."""
         return None
 
-    def optimizers(self, player: str, lr: float) -> list[torch.optim.Optimizer]:
-        """Optimizers of one player."""
-        return muon_and_adamw(self.players()[player], lr)
+    def optimizers(self, network: str, lr: float) -> list[torch.optim.Optimizer]:
+        """Optimizers of one network."""
+        return muon_and_adamw(self.networks()[network], lr)
 
     def validate(self) -> float | None:
         """How far the current weights are from good on photos that are not trained on, the lower the better.

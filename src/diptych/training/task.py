@@ -1,4 +1,4 @@
-"""Stage ``task``: the machine that the codec will be trained for."""
+"""Stage ``task``: the network that the codec will be trained for."""
 
 from __future__ import annotations
 
@@ -11,14 +11,12 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from diptych.data.augment import Augmentation, training_example
+from diptych.data.augment import Augmentation, Example, mosaic, paste, training_example
 from diptych.data.coco import CocoDataset, repeated
-from diptych.data.mixing import Example, mosaic, paste
-from diptych.data.sampling import sample_order
-from diptych.data.split import Split
+from diptych.data.sampling import Split, sample_order
 from diptych.errors import RecipeError
 from diptych.tasks import load_task
-from diptych.tasks.detector_task import OwnTask
+from diptych.tasks.detector_task import DetectorTask
 from diptych.tasks.fcos import FcosSettings, FcosTask
 from diptych.tasks.mask_rcnn import MaskRCNNSettings, MaskRCNNTask
 from diptych.training.optim import muon_and_adamw
@@ -53,7 +51,7 @@ class TaskRecipe(BaseModel):
     imagenet: bool = Field(default=True, description="start the backbone from ImageNet weights")
     mosaic: float = Field(default=0.0, ge=0, le=1, description="share of training pictures made of four photos")
     paste: float = Field(default=0.0, ge=0, le=1, description="share that gets objects of another photo on top")
-    start: Path | None = Field(default=None, description="weights of a machine to start from")
+    start: Path | None = Field(default=None, description="weights of a task network to start from")
     frozen: int = Field(default=2, ge=0, le=7, description="blocks of the backbone left as they are")
     depthwise: bool = Field(
         default=False, description="train the backbone's depthwise kernels too: on CPUs as costly as all the rest"
@@ -64,7 +62,7 @@ class TaskRecipe(BaseModel):
 class TaskStage(Stage):
     """Supervised training of a detector on COCO-format labels."""
 
-    model: OwnTask
+    model: DetectorTask
 
     def __init__(self, recipe: TaskRecipe) -> None:
         torch.manual_seed(recipe.loop.seed)
@@ -75,10 +73,10 @@ class TaskStage(Stage):
         self.model = self._network()
         self.model.backbone.freeze(recipe.frozen, recipe.depthwise)
 
-    def players(self) -> Mapping[str, list[nn.Module]]:
+    def networks(self) -> Mapping[str, list[nn.Module]]:
         return {"task": [self.model]}
 
-    def optimizers(self, player: str, lr: float) -> list[torch.optim.Optimizer]:
+    def optimizers(self, network: str, lr: float) -> list[torch.optim.Optimizer]:
         body = self.model.backbone.body
         inside = {id(module) for module in body.modules()}
         leaves = [module for module in self.model.modules() if not list(module.children())]
@@ -114,10 +112,10 @@ class TaskStage(Stage):
     def _view(self, place: int, how: Augmentation, random: np.random.Generator) -> Example:
         return training_example(self.data, int(self.epoch[place]), how, random)
 
-    def _network(self) -> OwnTask:
+    def _network(self) -> DetectorTask:
         recipe, classes = self.recipe, self.data.classes
         if recipe.start is None:
-            network: OwnTask
+            network: DetectorTask
             if recipe.architecture == "fcos":
                 network = FcosTask(FcosSettings(classes=classes, size=recipe.size))
             else:
@@ -131,7 +129,7 @@ class TaskStage(Stage):
         network.resize(recipe.size)
         return network.requires_grad_(True)
 
-    def losses(self, player: str, batch: Batch, progress: Tensor) -> dict[str, Tensor]:
+    def losses(self, network: str, batch: Batch, progress: Tensor) -> dict[str, Tensor]:
         device = next(self.model.parameters()).device
         pictures, targets = batch
         moved = [{name: value.to(device) for name, value in target.items()} for target in targets]

@@ -11,7 +11,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from torch import Tensor, nn
 
 from diptych.errors import RecipeError
-from diptych.tasks import feature_distance, load_task
+from diptych.nn.losses import feature_distance
+from diptych.tasks import load_task
 from diptych.tasks.labels import label_map, relabelled
 
 
@@ -55,7 +56,7 @@ class TaskNetworks:
         if all(labels is None for labels in self._labels):
             raise RecipeError("'task_weight' needs labels, and a task network with losses and classes of theirs")
 
-    def look(
+    def compare(
         self, x: Tensor, x_hat: Tensor, targets: Sequence[dict[str, Tensor]] | None = None
     ) -> tuple[Tensor, Tensor]:
         """Compare what they see.
@@ -65,7 +66,7 @@ class TaskNetworks:
 
         Args:
             x, x_hat: originals and decoded pictures (B, 3, H, W) in 0..1; gradients flow to ``x_hat``.
-            targets: per picture, in its pixels and on its device; see ``Machine.loss``. None: no losses.
+            targets: per picture, in its pixels and on its device; see ``TaskNetwork.loss``. None: no losses.
 
         Returns:
             the sum over the networks of share x relative squared distance of features ``(B,)``, and the mean over

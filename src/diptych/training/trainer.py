@@ -70,11 +70,11 @@ class Trainer:
         photos = stage.crops()
         if photos is not None and self._keeps(photos):
             photos.keep_on(self.processes.device)
-        self.optimizers = {player: stage.optimizers(player, settings.lr) for player in stage.players()}
+        self.optimizers = {network: stage.optimizers(network, settings.lr) for network in stage.networks()}
         self.base_lr = [
             [[group["lr"] for group in o.param_groups] for o in owned] for owned in self.optimizers.values()
         ]
-        trained = [module for modules in stage.players().values() for module in modules]
+        trained = [module for modules in stage.networks().values() for module in modules]
         self.average = Average(trained, stage.model, settings.ema)
         self.precision: str = settings.precision
         self.progress = torch.zeros((), device=self.processes.device)
@@ -156,7 +156,7 @@ class Trainer:
             ) from None
 
     def advance(self, batches: Sequence[Any]) -> dict[str, float]:
-        """One step of every player on this process's batches of the step.
+        """One step of every network on this process's batches of the step.
 
         Returns:
             the scalars to be logged, every ``log_every`` steps; else nothing, so that a GPU need not be waited for.
@@ -198,9 +198,9 @@ class Trainer:
     def _update(self, batches: Sequence[Any]) -> dict[str, Tensor]:
         """What a step does, all of it on the device; returns the scalars that describe it."""
         rows: dict[str, Tensor] = {}
-        for player, owned in self.optimizers.items():
-            losses = [self._learn(player, *each) for each in zip(self._numbers(), batches, strict=True)]
-            learning = [p for m in self.stage.players()[player] for p in m.parameters() if p.requires_grad]
+        for network, owned in self.optimizers.items():
+            losses = [self._learn(network, *each) for each in zip(self._numbers(), batches, strict=True)]
+            learning = [p for m in self.stage.networks()[network] for p in m.parameters() if p.requires_grad]
             self.processes.add_up(learning)
             gradients = [p.grad for p in learning if p.grad is not None]
             norm = nn.utils.clip_grad_norm_(learning, self.settings.clip)
@@ -210,8 +210,8 @@ class Trainer:
                 optimizer.step()
             self.stage.model.zero_grad(set_to_none=True)
             for name in losses[0]:
-                rows[f"{player}/{name}"] = torch.stack([row[name].detach().float() for row in losses]).mean()
-            rows[f"{player}/gradient_norm"] = norm
+                rows[f"{network}/{name}"] = torch.stack([row[name].detach().float() for row in losses]).mean()
+            rows[f"{network}/gradient_norm"] = norm
         self.average.update()
         return rows
 
@@ -220,13 +220,13 @@ class Trainer:
         count = self.settings.batches
         return range(self.step * count, (self.step + 1) * count)[self.own]
 
-    def _learn(self, player: str, number: int, batch: Any) -> dict[str, Tensor]:
+    def _learn(self, network: str, number: int, batch: Any) -> dict[str, Tensor]:
         """Add a batch's share of the step's gradients; returns its losses."""
         if not recording():
             reseed(self.settings.seed, number)
         device, enabled = self.processes.device.type, self.precision == "bf16"
         with torch.autocast(device, torch.bfloat16, enabled=enabled, cache_enabled=not recording()):
-            losses = self.stage.losses(player, batch, self.progress)
+            losses = self.stage.losses(network, batch, self.progress)
         self.processes.backward(losses["loss"] / self.settings.batches)
         return losses
 

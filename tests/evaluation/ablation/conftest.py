@@ -1,4 +1,4 @@
-"""Two small photos with labels, an untrained machine, and an ablation of every kind of row."""
+"""Two small photos with labels, an untrained task network, and an ablation of every kind of row."""
 
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from samples import lively_model, picture
 SIZES = ((90, 75), (65, 98))
 
 
-class Bench:
+class TinyAblation:
     """A folder with all that an ablation needs, and its recipe.
 
     Attributes:
@@ -50,14 +50,14 @@ class Bench:
             "evaluation": {
                 "photos": str(photos),
                 "labels": str(labels),
-                "task": str(self._machine()),
+                "task": str(self._task()),
                 "qualities": [20, 70],
                 "resamples": 20,
                 "cache": str(folder / "cache"),
             },
             "out": str(folder / "results" / "ablation.json"),
             "rows": [
-                {"name": "base codec", "machine": True, "paper": {"mAP": 0.766, "psnr": 27.695, "ssim": 0.709}},
+                {"name": "base codec", "base": True, "paper": {"mAP": 0.766, "psnr": 27.695, "ssim": 0.709}},
                 {"name": "3 patches", "train": {}, "paper": {"mAP": 0.752, "psnr": 28.526, "ssim": 0.764}},
                 {"name": "resize", "upsampler": "resize", "train": {"gan_weight": 0}},
                 {"name": "shuffle", "upsampler": "shuffle", "train": {"gan_weight": 0}},
@@ -69,7 +69,7 @@ class Bench:
             ],
         }
 
-    def _machine(self) -> Path:
+    def _task(self) -> Path:
         torch.manual_seed(0)
         shape = {"channels": 8, "hidden": 16, "mask_layers": (8,), "anchors": (8, 16, 32, 64)}
         settings = MaskRCNNSettings(classes=("round", "square"), size=64, proposals=20, samples=8, **shape)
@@ -94,14 +94,14 @@ class Bench:
 
 
 @pytest.fixture
-def bench(tmp_path: Path, codec_file: Path) -> Bench:
-    return Bench(tmp_path, codec_file)
+def tiny(tmp_path: Path, codec_file: Path) -> TinyAblation:
+    return TinyAblation(tmp_path, codec_file)
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory, codec_file: Path) -> Bench:
+def finished(tmp_path_factory: pytest.TempPathFactory, codec_file: Path) -> TinyAblation:
     """An ablation that was run, by the command; tests may add to its folders but not change what is there."""
-    bench = Bench(tmp_path_factory.mktemp("ablation"), codec_file)
-    done = CliRunner().invoke(app, ["ablate", str(bench.recipe()), "evaluation.resamples=10"])
+    tiny = TinyAblation(tmp_path_factory.mktemp("ablation"), codec_file)
+    done = CliRunner().invoke(app, ["ablate", str(tiny.recipe()), "evaluation.resamples=10"])
     assert done.exit_code == 0, done.output
-    return bench
+    return tiny

@@ -19,12 +19,13 @@ from diptych.evaluation.ablation.recipe import Ablation
 from diptych.io.recipes import read_recipe
 from samples import picture
 
-from .conftest import Bench
+from .conftest import TinyAblation
 
+pytestmark = pytest.mark.slow
 COLUMNS = {"ap50", "ap", "psnr", "ssim", "ms_ssim", "features", "sharpness", "detail", "grid_2", "grid_16"}
 
 
-def test_table_1_in_one_command(finished: Bench) -> None:
+def test_table_1_in_one_command(finished: TinyAblation) -> None:
     results = json.loads((finished.folder / "results/ablation.json").read_text())
     names = [row["name"] for row in finished.content["rows"]]
     assert [row["name"] for row in results["rows"]] == names
@@ -59,7 +60,7 @@ def test_table_1_in_one_command(finished: Bench) -> None:
         assert (finished.folder / f"results/ablation-{figure}.svg").read_text().startswith("<?xml")
 
 
-def test_rows_share_their_files_and_the_base_is_the_machine_view(finished: Bench) -> None:
+def test_rows_share_their_files_and_the_base_is_the_machine_view(finished: TinyAblation) -> None:
     settings = read_recipe(finished.recipe(), Ablation)
     weights = finished.weights()
     assert weights.keys() == {"3-patches", "resize", "shuffle"}
@@ -83,7 +84,7 @@ def test_rows_share_their_files_and_the_base_is_the_machine_view(finished: Bench
         assert len(distinct) == len(names) or size == (1, 1)
 
 
-def test_nothing_is_done_twice(finished: Bench) -> None:
+def test_nothing_is_done_twice(finished: TinyAblation) -> None:
     rows, measured = finished.files("rows"), finished.files("cache")
     elsewhere = [f"out={finished.folder / 'again' / 'ablation.json'}"]
     run(finished.recipe(), elsewhere)
@@ -91,47 +92,47 @@ def test_nothing_is_done_twice(finished: Bench) -> None:
     assert finished.files("cache") == measured
 
 
-def test_a_training_that_was_cut_off_goes_on_and_other_settings_are_trained_beside_it(bench: Bench) -> None:
-    bench.content["rows"] = bench.content["rows"][:2]
-    run(bench.recipe())
-    weights = bench.weights()["3-patches"]
+def test_a_training_that_was_cut_off_goes_on_and_other_settings_are_trained_beside_it(tiny: TinyAblation) -> None:
+    tiny.content["rows"] = tiny.content["rows"][:2]
+    run(tiny.recipe())
+    weights = tiny.weights()["3-patches"]
     before = load_file(weights)
     (weights.parent / "row.json").unlink()
     weights.unlink()
-    run(bench.recipe())
+    run(tiny.recipe())
     after = load_file(weights)
     assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
 
-    kept = bench.files("rows")
-    bench.content["rows"][1]["train"]["mse_over"] = "crop"
-    run(bench.recipe())
-    assert bench.files("rows").items() > kept.items()
-    assert len(list(bench.folder.glob("rows/3-patches-*/row.json"))) == 2
+    kept = tiny.files("rows")
+    tiny.content["rows"][1]["train"]["mse_over"] = "crop"
+    run(tiny.recipe())
+    assert tiny.files("rows").items() > kept.items()
+    assert len(list(tiny.folder.glob("rows/3-patches-*/row.json"))) == 2
 
 
-def test_only_a_row_whose_weights_changed_is_measured_again(bench: Bench) -> None:
-    own = bench.folder / "own.safetensors"
-    copy(bench.view, own)
-    rows = bench.content["rows"]
-    bench.content["rows"] = [rows[0], rows[6], {"name": "own", "view": str(own)}]
-    run(bench.recipe())
-    before = bench.files("cache")
-    frozen = load(bench.codec).frozen
+def test_only_a_row_whose_weights_changed_is_measured_again(tiny: TinyAblation) -> None:
+    own = tiny.folder / "own.safetensors"
+    copy(tiny.view, own)
+    rows = tiny.content["rows"]
+    tiny.content["rows"] = [rows[0], rows[6], {"name": "own", "view": str(own)}]
+    run(tiny.recipe())
+    before = tiny.files("cache")
+    frozen = load(tiny.codec).frozen
     layers = {name: layer * 1.1 for name, layer in load_view(own, frozen).items()}
     save_view(layers, frozen.model_id, own, {})
-    run(bench.recipe())
+    run(tiny.recipe())
     photos, qualities = 2, 2
     measured_and_seen = 2
-    assert len(bench.files("cache").items() - before.items()) == photos * qualities * measured_and_seen
+    assert len(tiny.files("cache").items() - before.items()) == photos * qualities * measured_and_seen
 
 
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ({"train": {}, "machine": True}, "exactly one of"),
+        ({"train": {}, "base": True}, "exactly one of"),
         ({}, "exactly one of"),
-        ({"machine": True}, "exactly one row"),
-        ({"machine": True, "blend": 0.5}, "belongs to 'view'"),
+        ({"base": True}, "exactly one row"),
+        ({"base": True, "blend": 0.5}, "belongs to 'view'"),
         ({"filter": {"kind": "median", "sigma": 1}}, "median"),
         ({"name": "base codec", "train": {}}, "several rows"),
         ({"train": {"stages": 9}}, "row 'bad'.*cannot be tuned"),
@@ -143,22 +144,24 @@ def test_only_a_row_whose_weights_changed_is_measured_again(bench: Bench) -> Non
         ({"decoder": "nowhere.safetensors"}, "row 'bad'.*nowhere"),
     ],
 )
-def test_a_bad_row_is_refused_before_anything_is_trained(bench: Bench, row: dict[str, Any], message: str) -> None:
-    bench.content["rows"].append({"name": "bad"} | row)
+def test_a_bad_row_is_refused_before_anything_is_trained(
+    tiny: TinyAblation, row: dict[str, Any], message: str
+) -> None:
+    tiny.content["rows"].append({"name": "bad"} | row)
     with pytest.raises(DiptychError, match=message):
-        run(bench.recipe())
-    assert not bench.files("rows")
+        run(tiny.recipe())
+    assert not tiny.files("rows")
 
 
-def test_views_and_decoders_of_other_codecs_are_refused(bench: Bench) -> None:
-    bench.content["codec"] = str(bench.other)
+def test_views_and_decoders_of_other_codecs_are_refused(tiny: TinyAblation) -> None:
+    tiny.content["codec"] = str(tiny.other)
     with pytest.raises(DiptychError, match=r"row 'shipped'.*is a view of codec"):
-        run(bench.recipe())
-    assert not bench.files("rows")
+        run(tiny.recipe())
+    assert not tiny.files("rows")
 
 
-def test_photos_and_labels_are_checked_before_anything_is_trained(bench: Bench) -> None:
-    (Path(bench.content["evaluation"]["photos"]) / "2.png").write_bytes(b"not a photo")
+def test_photos_and_labels_are_checked_before_anything_is_trained(tiny: TinyAblation) -> None:
+    (Path(tiny.content["evaluation"]["photos"]) / "2.png").write_bytes(b"not a photo")
     with pytest.raises(RecipeError, match=r"2\.png"):
-        run(bench.recipe())
-    assert not bench.files("rows")
+        run(tiny.recipe())
+    assert not tiny.files("rows")

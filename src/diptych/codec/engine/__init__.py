@@ -34,6 +34,19 @@ def engine_for(device: str) -> Engine:
     raise DiptychError("there is no engine: pip install openvino")
 
 
+def engine_of_fork() -> Engine:
+    """The engine for a process that was forked from one that runs OpenVINO: torch, as a rule, as it is its
+    ``DataLoader`` that forks.
+
+    Raises:
+        DiptychError: if there is none.
+    """
+    for package in ("torch", "onnxruntime"):
+        if find_spec(package):
+            return _ON_CPU[package]()
+    raise DiptychError("OpenVINO does not survive a fork: start processes by multiprocessing's method 'spawn'")
+
+
 def threads() -> int:
     """How many threads an engine may use, by the variable that numerical libraries know; 0 for its own choice."""
     value = os.environ.get("OMP_NUM_THREADS", "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -34,10 +35,16 @@ with _without("openvino.tools.ovc"):  # a converter that takes half the time and
 
 
 @cache
-def _core() -> Any:
-    """The one core of this process, never let go: each sets a stack for signals in its thread and, when it goes,
-    puts back the one it had found, which may be that of a core that is gone; the next signal ends the process."""
-    return ov.Core()
+def _core() -> tuple[Any, int]:
+    """The one core, and the process that made it. Never let go: each sets a stack for signals in its thread and,
+    when it goes, puts back the one it had found, which may be that of a core that is gone; then the next signal
+    ends the process."""
+    return ov.Core(), os.getpid()
+
+
+def _forked() -> bool:
+    """Whether the core came here by a fork: without its threads, for which compiling may wait for ever."""
+    return bool(_core.cache_info().currsize) and _core()[1] != os.getpid()
 
 
 class OpenVino:
@@ -64,9 +71,17 @@ class OpenVino:
         @cache
         def compiled(float32: bool) -> tuple[Any, Lock]:
             settings = self._settings | ({"INFERENCE_PRECISION_HINT": "f32"} if float32 else {})
-            return _core().compile_model(model, "CPU", settings).create_infer_request(), Lock()
+            return _core()[0].compile_model(model, "CPU", settings).create_infer_request(), Lock()
+
+        @cache
+        def elsewhere() -> Function:
+            from diptych.codec.engine import engine_of_fork
+
+            return engine_of_fork().compile(graph, weights)
 
         def run(*arrays: NDArray[Any]) -> list[NDArray[np.float32]]:
+            if _forked():
+                return elsewhere()(*arrays)
             request, lock = compiled(graph.float32 or _thin(graph, arrays[0]))
             with lock:  # a request runs once at a time, and a second one would need memory of its own
                 found = request.infer(list(arrays), share_inputs=True)

@@ -75,16 +75,24 @@ class Transforms:
         """``y_hat`` ``(..., M, h, w)``: quantized latents in 1/ONE with the gains of a quality undone."""
         return values.astype(np.float32) * (self._gain("log_inverse", quality) / np.float32(ONE))
 
+    def decoder(self, position: float) -> Arrays:
+        """Weights of ``g_s`` at a position between the machine view (0) and the human one (1).
+
+        Raises:
+            ModelError: if a human view is asked for and the codec has none.
+        """
+        weights = self._frozen.network("g_s")
+        if position != MACHINE and not self.human:
+            raise ModelError("this codec has no human view: decode the machine view, or pass a view file")
+        return weights | {name: _blend(weights[name], layer, position) for name, layer in self.human.items()}
+
     @cached_property
     def _encoder(self) -> tuple[Function, NDArray[np.float32]]:
         weights = self._frozen.network("g_a")
         return self.engine.compile(*analysis(weights)), weights["quality.knots"]
 
     def _compiled_decoder(self, position: float) -> tuple[Function, NDArray[np.float32]]:
-        weights = self._frozen.network("g_s")
-        if position != MACHINE and not self.human:
-            raise ModelError("this codec has no human view: decode the machine view, or pass a view file")
-        weights |= {name: _blend(weights[name], layer, position) for name, layer in self.human.items()}
+        weights = self.decoder(position)
         return self.engine.compile(*synthesis(weights)), weights["quality.knots"]
 
     @cached_property

@@ -20,7 +20,7 @@ from diptych.evaluation.ablation.aggregate import Summary, against
 from diptych.evaluation.ablation.decoders import Decoders, Source
 from diptych.evaluation.ablation.plot import plot_all
 from diptych.evaluation.ablation.recipe import Ablation, Measuring, Row
-from diptych.evaluation.ablation.runner import Examination, examine
+from diptych.evaluation.ablation.runner import Runner, measure_all
 from diptych.evaluation.ablation.table import markdown, show
 from diptych.evaluation.ablation.training import TrainedRow
 from diptych.evaluation.measurements import Photo
@@ -40,8 +40,8 @@ def run(recipe: Path, overrides: Sequence[str] = ()) -> list[Path]:
     _check(settings, truth, [row for row in trained.values() if not row.finished])
     _train([row for row in trained.values() if not row.finished])
     sources = [_source(row, trained) for row in settings.rows]
-    examination = Examination(settings.evaluation, settings.codec, sources, truth)
-    tables = examine(examination, photos, settings.codec, settings.evaluation.workers)
+    runner = Runner(settings.evaluation, settings.codec, sources, truth)
+    tables = measure_all(runner, photos, settings.codec, settings.evaluation.workers)
     areas = [photo.pixels.shape[0] * photo.pixels.shape[1] for photo in photos]
     evaluation, base = settings.evaluation, settings.rows.index(settings.base)
     summary = Summary(tables, areas, base, evaluation.resamples, evaluation.seed)
@@ -51,7 +51,7 @@ def run(recipe: Path, overrides: Sequence[str] = ()) -> list[Path]:
         "model_id": load(settings.codec).model_id.hex(),
         "recipe": settings.model_dump(mode="json", exclude_none=True),
         "features": FEATURES,
-        "overlap": examination.eye.overlap,
+        "overlap": runner.accuracy.overlap,
         "photos": [photo.name for photo in photos],
         "natural": {f"grid_{stride}": natural("phase", stride, 95, FEW_TILES) for stride in STRIDES},
         "bpp": summary.bpp(),
@@ -77,7 +77,7 @@ def _check(settings: Ablation, truth: COCO, todo: Sequence[TrainedRow]) -> None:
     Decoders(load(settings.codec), sources).check()
     for trained in todo:
         trained.check()
-    assert Examination(settings.evaluation, settings.codec, sources, truth).eye
+    assert Runner(settings.evaluation, settings.codec, sources, truth).accuracy
 
 
 def _train(todo: Sequence[TrainedRow]) -> None:
@@ -101,7 +101,7 @@ def _described(settings: Ablation, source: Source, trained: TrainedRow | None) -
     row, published = source.row, settings.base.paper
     return {
         "name": row.name,
-        "base": row.machine is True,
+        "base": row.base is True,
         "weights": hashlib.sha256(read_bytes(source.weights)).hexdigest() if source.weights else None,
         "view": str(row.view) if row.view else None,
         "position": source.position,

@@ -112,9 +112,9 @@ class _Rebuilt(Transforms):
 
     @torch.inference_mode()
     def synthesis(self, values: NDArray[np.int32], quality: float, position: float) -> NDArray[np.uint8]:
-        y_hat = torch.from_numpy(self.dequantized(values, quality))[None]
-        x_hat = self._g_s(y_hat.contiguous(memory_format=torch.channels_last), torch.tensor([quality]))[0]
-        pixels: NDArray[np.uint8] = (x_hat.permute(1, 2, 0) * 255).round().clamp(0, 255).byte().numpy()
+        y_hat = torch.from_numpy(self.dequantized(values, quality)).contiguous(memory_format=torch.channels_last)
+        x_hat = self._g_s(y_hat, torch.full((len(y_hat),), quality))
+        pixels: NDArray[np.uint8] = (x_hat.permute(0, 2, 3, 1) * 255).round().clamp(0, 255).byte().numpy()
         return pixels
 
 

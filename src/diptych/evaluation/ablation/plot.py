@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+
+from diptych.evaluation.plot import svg
+from diptych.io.files import write_bytes
 
 _MARKERS = "os^vDPX*<>"
 _PANELS = {"psnr": "PSNR (dB)", "grid_4": "grid score, stride 4", "ap50": "AP50"}
@@ -28,8 +30,7 @@ def plot_all(results: Mapping[str, Any], beside: Path) -> list[Path]:
     paths = []
     for name, figure in drawn.items():
         paths.append(beside.with_name(f"{beside.stem}-{name}.svg"))
-        with matplotlib.rc_context({"svg.hashsalt": name}):  # the same figures make the same file
-            figure.savefig(paths[-1], metadata={"Date": None})
+        write_bytes(svg(figure, name), paths[-1], overwrite=True)
     return paths
 
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from diptych.evaluation.runner import Quality, Sampling
 from diptych.nn.upsamplers import Upsampler
 
-KINDS = ("machine", "train", "view", "filter", "decoder")
+KINDS = ("base", "train", "view", "filter", "decoder")
 _ONLY_WITH = {"recipe": "train", "upsampler": "train", "blend": "view"}
 Overrides = dict[str, Any]
 
@@ -47,12 +47,12 @@ class Published(_Settings):
 
 
 class Row(_Settings):
-    """One way to decode, by exactly one of ``machine``, ``train``, ``view``, ``filter`` and ``decoder``.
+    """One way to decode, by exactly one of ``base``, ``train``, ``view``, ``filter`` and ``decoder``.
 
     Attributes:
         name: in the table.
         paper: the paper's own figures, where it has the row.
-        machine: the base codec as it is.
+        base: the base codec as it is.
         train: overrides of the recipe that this row is trained by.
         recipe: a recipe of its own; the one that all rows share if not given.
         upsampler: what stands in for the transposed convolutions of a trained row; all stages are then tuned.
@@ -64,7 +64,7 @@ class Row(_Settings):
 
     name: str = Field(min_length=1, pattern=r"\w")
     paper: Published | None = None
-    machine: Literal[True] | None = None
+    base: Literal[True] | None = None
     train: Overrides | None = None
     recipe: Path | None = None
     upsampler: Upsampler | None = None
@@ -121,8 +121,8 @@ class Ablation(_Settings):
 
     @model_validator(mode="after")
     def _consistent(self) -> Ablation:
-        if sum(row.machine is not None for row in self.rows) != 1:
-            raise ValueError("exactly one row must be the base codec (machine: true)")
+        if sum(row.base is not None for row in self.rows) != 1:
+            raise ValueError("exactly one row must be the base codec (base: true)")
         slugs = [row.slug for row in self.rows]
         for row in self.rows:
             if slugs.count(row.slug) > 1:
@@ -132,4 +132,4 @@ class Ablation(_Settings):
     @property
     def base(self) -> Row:
         """The row that all others are compared with."""
-        return next(row for row in self.rows if row.machine)
+        return next(row for row in self.rows if row.base)

@@ -30,7 +30,7 @@ from diptych.evaluation.ablation.recipe import Measuring
 from diptych.evaluation.average_precision import ClassMatches, PictureMatches
 from diptych.evaluation.cache import Cache
 from diptych.evaluation.measurements import Photo
-from diptych.evaluation.task_accuracy import Eye, Memory, overlap_of
+from diptych.evaluation.task_accuracy import PredictionCache, TaskAccuracy, overlap_of
 from diptych.io import pixels
 from diptych.io.files import read_bytes
 from diptych.io.pixels import Picture
@@ -53,7 +53,7 @@ class Entry(NamedTuple):
     Attributes:
         size: bytes of its file.
         metrics: by name: :data:`METRICS`, ``grid_2`` ... ``grid_16``.
-        matches: the machine's detections against the labels.
+        matches: the task network's detections against the labels.
     """
 
     size: int
@@ -65,7 +65,7 @@ Table = list[list[Entry]]
 """The entries of one photo: per quality, per row."""
 
 
-class Examination:
+class Runner:
     """Measures photo after photo; to be pickled before its first.
 
     Args:
@@ -97,35 +97,38 @@ class Examination:
                 else:
                     found[quality, row] = _entry(json.loads(known))
             missing |= {(quality, row): made for row, made in self._decoded(base, photo, quality, todo).items()}
-        looks = self.eye.look(photo.image_id, [picture for _, picture in missing.values()]) if missing else []
-        for (place, (size, picture)), matches in zip(missing.items(), looks, strict=True):
-            found[place] = Entry(size, measured(photo.pixels, picture), matches)
+        pictures = [picture for _, picture in missing.values()]
+        matches = self.accuracy.matches(photo.image_id, pictures) if missing else []
+        for (place, (size, picture)), matched in zip(missing.items(), matches, strict=True):
+            found[place] = Entry(size, measured(photo.pixels, picture), matched)
             quality, row = place
             self._cache.put(_packed(found[place]), *self._parts(photo, quality)[row])
         rows = range(len(self._sources))
         return [[found[quality, row] for row in rows] for quality in self._settings.qualities]
 
     @cached_property
-    def eye(self) -> Eye:
-        """The machine that is asked.
+    def accuracy(self) -> TaskAccuracy:
+        """Of the recipe's task network.
 
         Raises:
             DiptychError: if it, or the labels, cannot be used.
         """
-        return Eye(self._task, self._truth, overlap_of(self._task), self._settings.batch, self._memory)
+        return TaskAccuracy(
+            self._task, self._truth, overlap_of(self._task), self._settings.batch, self._predictions
+        )
 
     @cached_property
     def _task(self) -> Any:
         return load_task(self._settings.task)
 
     @cached_property
-    def _memory(self) -> Memory:
-        return Memory(self._cache, self._task, self._settings.task)
+    def _predictions(self) -> PredictionCache:
+        return PredictionCache(self._cache, self._task, self._settings.task)
 
     @cached_property
     def _known_by(self) -> bytes:
         """Digest of everything but row, photo and quality that a measurement depends on."""
-        known = hashlib.sha256(self._memory.machine)
+        known = hashlib.sha256(self._predictions.task)
         files = [read_bytes(path) for path in (self._codec, self._settings.labels)]
         code = [
             inspect.getsource(module).encode() for module in (decoders, average_precision, score, metrics, pixels)
@@ -164,7 +167,7 @@ def measured(photo: np.ndarray, picture: Image.Image) -> dict[str, float]:
     return found | {f"grid_{stride}": score for stride, score in scores.items()}
 
 
-def examine(examination: Examination, photos: Sequence[Photo], codec: Path, workers: int) -> list[Table]:
+def measure_all(runner: Runner, photos: Sequence[Photo], codec: Path, workers: int) -> list[Table]:
     """The tables of all photos, in their order, measured in ``workers`` processes.
 
     Raises:
@@ -177,7 +180,7 @@ def examine(examination: Examination, photos: Sequence[Photo], codec: Path, work
             tables.update([found])
             advance()
 
-        work, items = _Work(examination), list(enumerate(photos))
+        work, items = _Work(runner), list(enumerate(photos))
         if workers > 1:
             in_processes(items, work, str(codec), workers, keep)
         else:
@@ -188,14 +191,14 @@ def examine(examination: Examination, photos: Sequence[Photo], codec: Path, work
 
 
 class _Work:
-    """An examination of numbered photos."""
+    """A runner of numbered photos."""
 
-    def __init__(self, examination: Examination) -> None:
-        self._examination = examination
+    def __init__(self, runner: Runner) -> None:
+        self._runner = runner
 
     def __call__(self, base: Codec, item: tuple[int, Photo]) -> tuple[int, Table]:
         index, photo = item
-        return index, self._examination(base, photo)
+        return index, self._runner(base, photo)
 
 
 def _packed(entry: Entry) -> bytes:

@@ -26,7 +26,7 @@ class Sheet(NamedTuple):
 
 
 def sheets(results: Mapping[str, Any]) -> list[Sheet]:
-    """What the rows change for machine and person, then what they leave of grid and detail."""
+    """What the rows change for task network and person, then what they leave of grid and detail."""
     return [_changes(results), _pictures(results)]
 
 

@@ -237,7 +237,7 @@ function clear(isDip) {
   $("drop").classList.add("small");
   $("dials").disabled = false;
   $("quality").disabled = isDip;
-  $("detections").disabled = health?.machine === false;
+  $("detections").disabled = health?.task === false;
   $("map").disabled = $("view").disabled = health?.human_view === false;
   const original = $("reference").options[0];
   original.disabled = isDip;
