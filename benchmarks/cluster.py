@@ -180,14 +180,15 @@ def on_disk(work: Path, nodes: Nodes, repetitions: int) -> dict[str, Any]:
     seconds: dict[str, list[float]] = {way: [] for way in ways}
     rates: dict[str, list[float]] = {way: [] for way in ways}
     for repetition in range(repetitions):
-        for way, options in ways.items():
+        for way in sorted(ways, reverse=repetition % 2 == 0):  # by turns first, so that a drift meets both
             folder = work / f"{way}-{repetition}"
-            seconds[way].append(timed(encode(source, str(folder), *options)))
+            seconds[way].append(timed(encode(source, str(folder), *ways[way])))
             rates[way].append(rate_of(folder))
     found = {
         "one_process_s": alone,
         "seconds": seconds,
         "overhead": min(seconds["cluster"]) / min(seconds["jobs"]) - 1,  # the runs that others disturbed least
+        "overhead_of_pairs": [b / a - 1 for a, b in zip(seconds["jobs"], seconds["cluster"], strict=True)],
         "files_per_second": rates,
         "overhead_once_running": max(rates["jobs"]) / max(rates["cluster"]) - 1,
         "jobs all": folder_told(work / "jobs-0", expected),

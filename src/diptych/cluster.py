@@ -13,10 +13,11 @@ from __future__ import annotations
 
 import logging
 import os
+import warnings
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -63,17 +64,12 @@ def on_cluster(
         address: as ``ray.init`` takes it: ``auto``, or ``ray://host:10001``.
 
     Raises:
-        DiptychError: if the codec cannot be loaded, or there is no cluster.
+        DiptychError: if the codec cannot be loaded, or there is no cluster, or no longer.
     """
     with extra("cluster", "--cluster"):
         import ray
     codec = load(model)
-    try:
-        ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        reason = str(error).partition(". ")[0]
-        raise DiptychError(f"there is no Ray cluster at '{address}': {reason[:1].lower()}{reason[1:]}") from None
-    try:
+    with _connected(address):
         shared = [ray.put((work, codec, os.getcwd()))]  # in a list, so that tasks are handed the reference
         task = ray.remote(num_cpus=1, max_retries=_TRIES)(_do_all)
         size = min(_CHUNK, 1 + len(items) // (_TASKS * _processors()))
@@ -94,8 +90,6 @@ def on_cluster(
                 outcomes = [lost(item) for item in chunk if len(chunk) == 1]
             for outcome in outcomes:
                 report(outcome)
-    finally:
-        ray.shutdown()
 
 
 def encode(
@@ -150,6 +144,27 @@ def _encoded(quality: float, column: str, codec: Codec, row: Row) -> Row:
 def _decoded(view: str | float, column: str, codec: Codec, row: Row) -> Row:
     others = {name: value for name, value in row.items() if name != column}
     return others | {"image": np.asarray(codec.decode(row[column], view))}
+
+
+@contextmanager
+def _connected(address: str) -> Iterator[None]:
+    import grpc
+    import ray
+
+    try:
+        with warnings.catch_warnings(action="ignore"):  # they say what the error does
+            ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        reason = str(error).partition(". ")[0]
+        raise DiptychError(f"there is no Ray cluster at '{address}': {reason[:1].lower()}{reason[1:]}") from None
+    try:
+        yield
+    except (ConnectionError, grpc.RpcError):
+        raise DiptychError(
+            f"the Ray cluster at '{address}' is gone; what is done stays, and --resume goes on"
+        ) from None
+    finally:
+        ray.shutdown()
 
 
 def _processors() -> int:
