@@ -13,7 +13,7 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from diptych.cli.batches import in_batches
-from diptych.cli.console import Doing, Outcome
+from diptych.cli.console import JobRunner, Outcome
 from diptych.cli.decode import Decoding
 from diptych.cli.encode import Encoding
 from diptych.cli.main import app
@@ -143,7 +143,7 @@ def test_batches(tmp_path: Path, codec: Codec, in_batches_of_torch: Codec, size:
     jobs = [Job(photo, photo.with_suffix(".dip")) for photo in photos]
     (tmp_path / "05.dip").write_bytes(b"mine")
     outcomes: list[Outcome] = []
-    in_batches(jobs, Doing(Encoding(40), listed=True), in_batches_of_torch, size, outcomes.append)
+    in_batches(jobs, JobRunner(Encoding(40), listed=True), in_batches_of_torch, size, outcomes.append)
     assert sorted(outcome.source for outcome in outcomes) == photos
     failed = {outcome.source.name: outcome.error for outcome in outcomes if outcome.error}
     assert sorted(failed) == ["05.png", "21.png"]
@@ -161,8 +161,8 @@ def test_batches(tmp_path: Path, codec: Codec, in_batches_of_torch: Codec, size:
     (tmp_path / "05.dip").write_bytes(b"mine")
     damaged = Job(tmp_path / "05.dip", tmp_path / "05.back.png")
     outcomes.clear()
-    doing = Doing(Decoding("human"), listed=False)
-    in_batches([*back[:4], damaged, *back[4:]], doing, in_batches_of_torch, size, outcomes.append)
+    runner = JobRunner(Decoding("human"), listed=False)
+    in_batches([*back[:4], damaged, *back[4:]], runner, in_batches_of_torch, size, outcomes.append)
     assert [outcome.source.name for outcome in outcomes if outcome.error] == ["05.dip"]
     for job in back:
         shown = in_batches_of_torch.decode(Path(job.source).read_bytes(), "human")
@@ -175,8 +175,8 @@ def test_batches_of_one_by_one_work(tmp_path: Path, in_batches_of_torch: Codec) 
         picture(48, 32, number).save(tmp_path / f"{number}.png")
     jobs = [Job(tmp_path / f"{number}.png", tmp_path / f"{number}.dip") for number in range(3)]
     outcomes: list[Outcome] = []
-    doing = Doing(Encoding(40, target_size=400, verify=True), listed=False)
-    in_batches(jobs, doing, in_batches_of_torch, 1, outcomes.append)
+    runner = JobRunner(Encoding(40, target_size=400, verify=True), listed=False)
+    in_batches(jobs, runner, in_batches_of_torch, 1, outcomes.append)
     assert [outcome.error for outcome in outcomes] == [None] * 3
     assert all(Path(job.target).stat().st_size <= 400 for job in jobs)
 

@@ -79,6 +79,15 @@ def test_whole_and_not_replaced(folder: Place) -> None:
     assert list(map(str, places.below(folder).names)) == ["new/a.bin"]
 
 
+@pytest.mark.parametrize(("scheme", "renames"), [("memory", False), ("s3", False), ("gs", False), ("sftp", True)])
+def test_objects_are_created_and_files_renamed(scheme: str, renames: bool) -> None:
+    try:
+        system = fsspec.get_filesystem_class(scheme)
+    except ImportError as error:
+        pytest.skip(str(error))
+    assert places._renames(system) == renames
+
+
 def interrupted(*_: object) -> None:
     raise KeyboardInterrupt
 

@@ -194,16 +194,16 @@ def _run(
     """
     if not jobs:
         return
-    count, doing = min(batch.workers, len(jobs)), Doing(work, listed=bool(batch.manifest))
+    count = min(batch.workers, len(jobs))
+    runner = JobRunner(work, bool(batch.manifest), once=bool(batch.cluster) and not batch.overwrite)
     if batch.cluster:
         from diptych.cluster import on_cluster
 
-        doing = Doing(work, doing.listed, once=not batch.overwrite)
-        on_cluster(jobs, doing, doing.lost, model, batch.cluster, report)
+        on_cluster(jobs, runner, runner.lost, model, batch.cluster, report)
     elif count > 1 and batch.device == "cpu":
         from diptych.codec.processes import in_processes
 
-        in_processes(jobs, doing, model, count, report)
+        in_processes(jobs, runner, model, count, report)
     else:
         from diptych.codec.codec import load
 
@@ -211,15 +211,15 @@ def _run(
         if codec.transforms.engine.batch > 1:
             from diptych.cli.batches import in_batches
 
-            in_batches(jobs, doing, codec, batch.workers, report)
+            in_batches(jobs, runner, codec, batch.workers, report)
         else:
             for job in jobs:
-                report(doing(codec, job))
+                report(runner(codec, job))
 
 
 @dataclass(frozen=True)
-class Doing:
-    """Does a job, wherever that is, and tells what becomes of it.
+class JobRunner:
+    """Does a job, in whatever process, and tells what becomes of it.
 
     Attributes:
         listed: whether the outcome is to have its line of the manifest.

@@ -101,9 +101,10 @@ def plan_jobs(
     several = len(found) > 1 or found[0].name != Path(Path(inputs[0]).name)
     jobs = [Job(each.source, _target(each, output, several, writes)) for each in found]
     jobs, refused = _without_clashes(jobs)
-    there = set() if overwrite else existing([job.target for job in jobs if job.target != STANDARD])
-    free = [job for job in jobs if job.target not in there and (overwrite or not os.path.islink(job.target))]
-    taken = [job.target for job in jobs if job not in free]
+    targets = [] if overwrite else [job.target for job in jobs if job.target != STANDARD]
+    there = existing(targets) | {target for target in targets if os.path.islink(target)}
+    free = [job for job in jobs if job.target not in there]
+    taken = [job.target for job in jobs if job.target in there]
     if len(taken) > 1:
         refused.append(
             f"{len(taken):,} files such as {taken[0]} exist already; use --overwrite to replace them, or --resume"
@@ -317,7 +318,7 @@ def _named(inputs: Iterable[str], reads: Collection[str], left_out: list[Name]) 
 
 
 def _elsewhere(path: Place, reads: Collection[str], left_out: list[Name]) -> Iterator[_Found]:
-    if glob.has_magic(str(path)):
+    if glob.has_magic(str(path)) and not places.exists(path):
         folder, names = places.matching(path, _fixed(path))
         yield from (_Found(folder / name, Path(name)) for name in names)
     elif places.is_folder(path):

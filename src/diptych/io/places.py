@@ -120,7 +120,7 @@ def write(data: bytes, place: Place, overwrite: bool = False) -> None:
         system, path = _opened(place)
         if not overwrite and system.exists(path):
             raise _exists(place)
-        if not _renames(system):
+        if not _renames(type(system)):
             try:
                 system.pipe_file(path, data, mode="overwrite" if overwrite else "create")
             except FileExistsError:
@@ -189,10 +189,13 @@ def _opened(place: Place) -> tuple[Any, str]:
 
 
 def _renames(system: Any) -> bool:
-    """Whether a file system can rename: object stores cannot, fsspec copies for them, and need not."""
+    """Whether a class of file systems writes files piece by piece, and can rename them when they are whole.
+
+    Objects appear whole. Most stores cannot rename: fsspec copies for them. Google's can, in some buckets.
+    """
     from fsspec.spec import AbstractFileSystem
 
-    return type(system).mv is not AbstractFileSystem.mv
+    return "gs" not in system.protocol and system.mv is not AbstractFileSystem.mv
 
 
 def _listed(folder: Place, root: str, paths: Collection[str]) -> Listed:
