@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import logging
 import os
+import re
+import socket
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,6 +25,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+import diptych
 from diptych.codec import defaults
 from diptych.codec.codec import Codec, load
 from diptych.codec.processes import limit_threads
@@ -84,6 +87,12 @@ def on_cluster(
             try:
                 outcomes = ray.get(ref)
             except ray.exceptions.RayTaskError as error:
+                if isinstance(
+                    error.cause, (ImportError, ray.exceptions.RaySystemError)
+                ):  # it could not be unpickled
+                    raise DiptychError(
+                        f"the Ray cluster at '{address}' needs Diptych {diptych.__version__} on its nodes"
+                    ) from None
                 raise error.cause from None
             except ray.exceptions.RayError:  # the worker died every time: of which item, each shows by itself
                 waiting.extend([item] for item in chunk if len(chunk) > 1)
@@ -152,10 +161,12 @@ def _connected(address: str) -> Iterator[None]:
     import ray
 
     try:
+        if node := re.fullmatch(r"([^/]+):(\d+)", address):  # where nobody answers, Ray would wait for ever
+            socket.create_connection((node[1], int(node[2])), timeout=10).close()
         with warnings.catch_warnings(action="ignore"):  # they say what the error does
             ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        reason = str(error).partition(". ")[0]
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = (getattr(error, "strerror", None) or str(error)).partition(". ")[0]
         raise DiptychError(f"there is no Ray cluster at '{address}': {reason[:1].lower()}{reason[1:]}") from None
     try:
         yield
