@@ -115,7 +115,9 @@ def test_the_missing_extra_is_named(tmp_path: Path, extra: str, command: list[st
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("part", "extra"), [("training", "train"), ("evaluation", "eval"), ("serve", "serve")])
+@pytest.mark.parametrize(
+    ("part", "extra"), [("training", "train"), ("evaluation", "eval"), ("serve", "serve"), ("cluster", "cluster")]
+)
 def test_a_part_imports_from_its_own_extra(part: str, extra: str) -> None:
     foreign = set().union(*map(modules, EXTRAS)) - modules(extra)
     used = {name.partition(".")[0] for path in FILES if part_of(path) == part for name in imported(path)}

@@ -157,9 +157,9 @@ def _decoded(view: str | float, column: str, codec: Codec, row: Row) -> Row:
 
 @contextmanager
 def _connected(address: str) -> Iterator[None]:
-    import grpc
-    import ray
-
+    with extra("cluster", "--cluster"):
+        import grpc
+        import ray
     try:
         if node := re.fullmatch(r"([^/]+):(\d+)", address):  # where nobody answers, Ray would wait for ever
             socket.create_connection((node[1], int(node[2])), timeout=10).close()
