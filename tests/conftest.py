@@ -1,11 +1,16 @@
 """Fixtures shared by all tests: a small untrained codec in a file, and a browser."""
 
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # threads that wait for work take the other workers' cores; before torch
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import torch
 
 from diptych.codec.codec import Codec, load

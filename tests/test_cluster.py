@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -21,18 +22,20 @@ from samples import picture
 ray = pytest.importorskip("ray")
 pytestmark = pytest.mark.slow
 PHOTOS = 24
-CLIENT_PORT = 9998
 
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
-    """Two nodes of one processor; tests may kill the second."""
+    """Two nodes of one processor, the first with a port for clients; tests may kill the second."""
     from ray.cluster_utils import Cluster
 
     os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
     node = {"num_cpus": 1, "object_store_memory": 80 << 20}
-    head = {**node, "include_dashboard": False, "ray_client_server_port": CLIENT_PORT}
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    head = {**node, "include_dashboard": False, "ray_client_server_port": port}
     found = Cluster(initialize_head=True, head_node_args=head)
+    found.client_address = f"ray://127.0.0.1:{port}"
     found.second = found.add_node(**node)
     found.wait_for_nodes()
     yield found
@@ -130,7 +133,7 @@ def test_what_workers_die_of_costs_itself_alone(cluster: Any, codec_file: Path) 
 
 def test_by_a_client(cluster: Any, folder: Path, codec_file: Path, codec: Codec) -> None:
     """From a machine that is not part of the cluster."""
-    words = command(f"ray://127.0.0.1:{CLIENT_PORT}", codec_file)
+    words = command(cluster.client_address, codec_file)
     done = subprocess.run(words, cwd=folder, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     check(folder, codec)

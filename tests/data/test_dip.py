@@ -65,7 +65,7 @@ def _name(path: Path) -> str:
 
 def test_workers_feed_the_task_network(folder: Path, codec_file: Path) -> None:
     task = shipped_task()
-    dataset = DipDataset(folder / "cats", model=codec_file)
+    dataset = DipDataset(folder / "cats", "machine", model=codec_file)
     loader = DataLoader(dataset, batch_size=2, num_workers=2, collate_fn=list)
     found = [detections for images in loader for detections in task.predict(images)]
     assert len(found) == 3
