@@ -127,7 +127,9 @@ def encode(source: str, target: str, *more: str) -> list[str]:
 def timed(command: list[str]) -> float:
     start = time.perf_counter()
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    return time.perf_counter() - start
+    seconds = time.perf_counter() - start
+    print(f"{seconds:7.1f} s: diptych {' '.join(command[3:])}", file=sys.stderr, flush=True)
+    return seconds
 
 
 def until(files: int, command: list[str]) -> subprocess.Popen[str]:
