@@ -6,23 +6,24 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from diptych.cli.console import Batch, Outcome, carry_out, size_of, tell
 from diptych.cli.goals import Coded, Encode, Goal, KeepShare, MeasuredView, MetricTarget, Tasks, goal_of, reach
-from diptych.cli.options import Jobs, ManifestFile, Model, Output, Overwrite, Quality, Resume
+from diptych.cli.options import Cluster, Device, Jobs, ManifestFile, Model, Output, Overwrite, Quality, Resume
 from diptych.codec.defaults import QUALITY
 from diptych.codec.views import AUTO
 from diptych.errors import extra
 from diptych.io.files import Job, make_folder, plan_jobs, write_bytes
+from diptych.io.places import Name
 
 if TYPE_CHECKING:
     from PIL import Image
 
     from diptych.codec.codec import Codec, Refine
+    from diptych.io.images import Picture
 
 
 def _checked_hint(value: str | None) -> str | None:
@@ -72,6 +73,8 @@ def encode(
     jobs: Jobs = 1,
     resume: Resume = False,
     manifest: ManifestFile = None,
+    device: Device = "cpu",
+    cluster: Cluster = None,
 ) -> None:
     """Turn photos into .dip files.
 
@@ -88,6 +91,7 @@ def encode(
       diptych encode photo.jpg --optimize 30 --view-hint auto
       diptych encode 'holiday/**/*.jpg' scans/ -o compressed/
       diptych encode archive/ -o compressed/ --jobs all --manifest done.jsonl --resume
+      diptych encode s3://photos/ -o s3://compressed/ --cluster auto --manifest s3://lists/done.jsonl --resume
     """
     from diptych.io.formats import READS, left_out
 
@@ -105,7 +109,7 @@ def encode(
             tell(f"note: {sentence}")
         plan.refused.extend(others.pictures)
     work = Encoding(quality, bpp, target_size, goal, verify, overwrite, view_hint is not None, optimize)
-    carry_out(plan, work, model, Batch(jobs, overwrite, resume, manifest))
+    carry_out(plan, work, model, Batch(jobs, overwrite, resume, manifest, device, cluster))
 
 
 def _refuse_several(context: typer.Context, ways: Sequence[str]) -> None:
@@ -140,19 +144,29 @@ class Encoding:
     hint: bool = False
     optimize: int = 0
 
-    def __call__(self, codec: Codec, job: Job) -> Outcome:
+    def read(self, job: Job) -> Picture:
         from diptych.io.images import read_picture
 
-        image, notes = read_picture(job.source)
-        data, words, more, facts = self._coded(codec, image)
-        if self.hint:
-            data = _hinted(codec, data)
+        return read_picture(job.source)
+
+    def code(self, codec: Codec, jobs: Sequence[Job], inputs: Sequence[Picture]) -> list[Coded]:
+        if len(inputs) > 1 and self == Encoding(self.quality, overwrite=self.overwrite):
+            return [Coded(data) for data in codec.encode_many([picture.image for picture in inputs], self.quality)]
+        return [self._coded(codec, picture.image) for picture in inputs]
+
+    def write(self, job: Job, given: Picture, made: Coded) -> Outcome:
+        image, notes = given
+        data, words, more, facts = made
         make_folder(job.target.parent)
         write_bytes(data, job.target, self.overwrite)
         line = f"{job.source} -> {job.target}: {size_of(image.width, image.height, len(data))}"
         return Outcome(job.source, f"{line}, {words}" if words else line, [*notes, *more], facts=facts)
 
     def _coded(self, codec: Codec, image: Image.Image) -> Coded:
+        coded = self._reached(codec, image)
+        return coded._replace(data=_hinted(codec, coded.data)) if self.hint else coded
+
+    def _reached(self, codec: Codec, image: Image.Image) -> Coded:
         refine = _search(codec, self.optimize) if self.optimize else None
 
         def encode(quality: float, refine: Refine | None = None) -> bytes:
@@ -165,7 +179,7 @@ class Encoding:
             return Coded(encode(self.quality, refine))
         return _fitted(target, encode, partial(encode, refine=refine) if refine else None)
 
-    def dip(self, job: Job) -> Path:
+    def dip(self, job: Job) -> Name:
         return job.target
 
 

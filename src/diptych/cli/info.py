@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -16,6 +15,7 @@ from diptych.io.files import (
     find_files,
     read_bytes,
 )
+from diptych.io.places import Name
 
 if TYPE_CHECKING:
     pass
@@ -62,7 +62,7 @@ def difference_facts() -> Callable[[bytes], Mapping[str, Any]]:
     return lambda data: facts(difference_map(codec, data))
 
 
-def described(path: Path, as_json: bool, more: Callable[[bytes], Mapping[str, Any]] | None = None) -> str:
+def described(path: Name, as_json: bool, more: Callable[[bytes], Mapping[str, Any]] | None = None) -> str:
     """What is in a ``.dip`` file, and what ``more`` finds in its bytes."""
     from diptych.bitstream import unpack
     from diptych.codec import registry
