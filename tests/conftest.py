@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # threads that wait for work take the other workers' cores; before torch
@@ -17,6 +18,11 @@ from diptych.codec.codec import Codec, load
 from diptych.codec.weights import load_codec
 from diptych.training.export import save_model, save_view, trainable
 from samples import lively_model
+
+hypothesis.settings.register_profile(  # how fast a machine is, is no property of the code
+    "diptych", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("diptych")
 
 
 @pytest.fixture(scope="session")
