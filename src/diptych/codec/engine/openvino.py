@@ -133,5 +133,5 @@ def _biased(x: Any, bias: NDArray[np.float32]) -> Any:
 
 
 def _constant(weights: NDArray[np.float32]) -> Any:
-    """Weights as they lie in memory: OpenVINO keeps the array for as long as it needs it."""
-    return op.constant(weights, shared_memory=True)
+    """Weights as they lie in memory, if OpenVINO takes them so: it keeps the array for as long as it needs it."""
+    return op.constant(weights, shared_memory=weights.flags.writeable and weights.flags.c_contiguous)
