@@ -11,6 +11,7 @@ from PIL import Image
 import diptych
 from diptych.codec.codec import Codec
 from diptych.codec.focus import focused
+from diptych.errors import DiptychError
 from samples import picture
 
 SIDES = st.integers(1, 90)
@@ -33,7 +34,6 @@ def inside(boxes: list[tuple[float, float, float, float]], shape: tuple[int, ...
     return touched
 
 
-@settings(deadline=None)
 @given(SIDES, SIDES, st.lists(BOXES, min_size=1, max_size=3), st.floats(0, 100))
 def test_what_a_box_touches_stays(width: int, height: int, boxes: list[tuple], quality: float) -> None:
     pixels = np.asarray(picture(width, height))
@@ -62,7 +62,7 @@ def test_tall_pictures_have_no_seams() -> None:
     assert (found == found[:1]).all()
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(SIDES, SIDES, st.floats(0, 100))
 def test_a_box_around_all_changes_no_byte(codec: Codec, width: int, height: int, quality: float) -> None:
     photo = picture(width, height)
@@ -73,7 +73,7 @@ def test_a_box_around_all_changes_no_byte(codec: Codec, width: int, height: int,
 
 
 @pytest.mark.slow
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(st.tuples(*(st.integers(*ends) for ends in ((0, 300), (0, 200), (20, 200), (20, 150)))), st.floats(5, 90))
 def test_a_focus_saves_bytes_and_costs_nothing_inside(
     cat: Image.Image, box: tuple[int, int, int, int], quality: float
@@ -86,3 +86,11 @@ def test_a_focus_saves_bytes_and_costs_nothing_inside(
         shown = np.asarray(codec.decode(data)).astype(float)
         errors.append(((shown - np.asarray(cat)) ** 2)[y : y + height, x : x + width].mean())
     assert errors[1] < 1.2 * errors[0] + 1
+
+
+@pytest.mark.parametrize(
+    "boxes", [[(1, 2, 3)], [(1, 2, 3, 0)], [(1, 2, float("nan"), 4)], [(1, 2, 3, 4), (1, 2)], "boxes", (1, 2, 3, 4)]
+)
+def test_what_is_no_list_of_boxes(codec: Codec, boxes: object) -> None:
+    with pytest.raises(DiptychError, match="a focus is a list of boxes, each x, y, width, height"):
+        codec.encode(picture(40, 30), focus=boxes)

@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,17 +13,19 @@ import typer
 from diptych.cli.console import Batch, Outcome, carry_out, size_of, tell
 from diptych.cli.focus import Focus, FocusOn, focus_of
 from diptych.cli.goals import Coded, Encode, Goal, KeepShare, MeasuredView, MetricTarget, Tasks, goal_of, reach
-from diptych.cli.options import Jobs, ManifestFile, Model, Output, Overwrite, Quality, Resume
+from diptych.cli.options import Cluster, Device, Jobs, ManifestFile, Model, Output, Overwrite, Quality, Resume
 from diptych.codec.defaults import QUALITY
 from diptych.codec.views import AUTO
 from diptych.errors import extra
 from diptych.io.files import Job, make_folder, plan_jobs, write_bytes
+from diptych.io.places import Name
 
 if TYPE_CHECKING:
     from PIL import Image
 
     from diptych.codec.codec import Codec, Refine
     from diptych.io.boxes import Box
+    from diptych.io.images import Picture
 
 
 def _checked_hint(value: str | None) -> str | None:
@@ -75,6 +76,8 @@ def encode(
     jobs: Jobs = 1,
     resume: Resume = False,
     manifest: ManifestFile = None,
+    device: Device = "cpu",
+    cluster: Cluster = None,
 ) -> None:
     """Turn photos into .dip files.
 
@@ -93,6 +96,7 @@ def encode(
       diptych encode photo.jpg --optimize 30 --view-hint auto
       diptych encode 'holiday/**/*.jpg' scans/ -o compressed/
       diptych encode archive/ -o compressed/ --jobs all --manifest done.jsonl --resume
+      diptych encode s3://photos/ -o s3://compressed/ --cluster auto --manifest s3://lists/done.jsonl --resume
     """
     from diptych.io.formats import READS, left_out
 
@@ -110,7 +114,7 @@ def encode(
             tell(f"note: {sentence}")
         plan.refused.extend(others.pictures)
     work = Encoding(quality, bpp, target_size, goal, focus_on, verify, overwrite, view_hint is not None, optimize)
-    carry_out(plan, work, model, Batch(jobs, overwrite, resume, manifest))
+    carry_out(plan, work, model, Batch(jobs, overwrite, resume, manifest, device, cluster))
 
 
 def _refuse_several(context: typer.Context, ways: Sequence[str]) -> None:
@@ -147,24 +151,35 @@ class Encoding:
     hint: bool = False
     optimize: int = 0
 
-    def __call__(self, codec: Codec, job: Job) -> Outcome:
+    def read(self, job: Job) -> Picture:
         from diptych.io.images import read_picture
 
-        image, notes = read_picture(job.source)
-        boxes = self.focus.boxes(job.source, image) if self.focus else []
-        data, words, more, facts = self._coded(codec, image, boxes)
-        if self.hint:
-            data = _hinted(codec, data)
+        return read_picture(job.source)
+
+    def code(self, codec: Codec, jobs: Sequence[Job], inputs: Sequence[Picture]) -> list[Coded]:
+        if len(inputs) > 1 and self == Encoding(self.quality, overwrite=self.overwrite):
+            return [Coded(data) for data in codec.encode_many([picture.image for picture in inputs], self.quality)]
+        return [self._coded(codec, job, picture.image) for job, picture in zip(jobs, inputs, strict=True)]
+
+    def write(self, job: Job, given: Picture, made: Coded) -> Outcome:
+        image, notes = given
+        data, words, more, facts = made
         make_folder(job.target.parent)
         write_bytes(data, job.target, self.overwrite)
-        if self.focus and not boxes:
-            notes = [*notes, "there is nothing to focus on, so it is coded evenly"]
-        size = size_of(image.width, image.height, len(data))
-        parts = [size, f"focus on {len(boxes)} box{'es' * (len(boxes) > 1)}" if boxes else "", words]
-        line = f"{job.source} -> {job.target}: {', '.join(filter(None, parts))}"
-        return Outcome(job.source, line, [*notes, *more], facts=facts)
+        line = f"{job.source} -> {job.target}: {size_of(image.width, image.height, len(data))}"
+        return Outcome(job.source, f"{line}, {words}" if words else line, [*notes, *more], facts=facts)
 
-    def _coded(self, codec: Codec, image: Image.Image, focus: Sequence[Box]) -> Coded:
+    def _coded(self, codec: Codec, job: Job, image: Image.Image) -> Coded:
+        boxes = self.focus.boxes(job.source, image) if self.focus else []
+        coded = self._reached(codec, image, boxes)
+        if boxes:
+            told = f"focus on {len(boxes)} box{'es' * (len(boxes) > 1)}"
+            coded = coded._replace(words=f"{told}, {coded.words}" if coded.words else told)
+        elif self.focus:
+            coded = coded._replace(notes=[*coded.notes, "there is nothing to focus on, so it is coded evenly"])
+        return coded._replace(data=_hinted(codec, coded.data)) if self.hint else coded
+
+    def _reached(self, codec: Codec, image: Image.Image, focus: Sequence[Box]) -> Coded:
         refine = _search(codec, self.optimize) if self.optimize else None
 
         def encode(quality: float, refine: Refine | None = None) -> bytes:
@@ -177,7 +192,7 @@ class Encoding:
             return Coded(encode(self.quality, refine))
         return _fitted(target, encode, partial(encode, refine=refine) if refine else None)
 
-    def dip(self, job: Job) -> Path:
+    def dip(self, job: Job) -> Name:
         return job.target
 
 

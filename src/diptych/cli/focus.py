@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Protocol
 
 import typer
+
+from diptych.io.files import named
 
 if TYPE_CHECKING:
     from PIL import Image
 
     from diptych.io.boxes import Box, BoxFile
+    from diptych.io.places import Name
 
 DETECTIONS = "detections"
 
@@ -30,7 +32,7 @@ FocusOn = Annotated[
 class Focus(Protocol):
     """Tells where the objects of a photo are; it can be pickled."""
 
-    def boxes(self, source: Path, photo: Image.Image) -> Sequence[Box]:
+    def boxes(self, source: Name, photo: Image.Image) -> Sequence[Box]:
         """Boxes in pixels of the upright photo; none if nothing is known of it.
 
         Raises:
@@ -45,7 +47,7 @@ class Detections:
 
     likely = 0.3
 
-    def boxes(self, source: Path, photo: Image.Image) -> Sequence[Box]:
+    def boxes(self, source: Name, photo: Image.Image) -> Sequence[Box]:
         from diptych.tasks.detector import shipped_detector
         from diptych.tasks.view_hint import predicted
 
@@ -60,18 +62,18 @@ class Listed:
 
     file: BoxFile
 
-    def boxes(self, source: Path, photo: Image.Image) -> Sequence[Box]:
+    def boxes(self, source: Name, photo: Image.Image) -> Sequence[Box]:
         return self.file.of(source, photo.size)
 
 
-def focus_of(named: str | None) -> Focus | None:
+def focus_of(focus: str | None) -> Focus | None:
     """What the option asks for, if anything.
 
     Raises:
         DiptychError: if it names a file that cannot be used.
     """
-    if named in (None, DETECTIONS):
-        return Detections() if named else None
+    if focus in (None, DETECTIONS):
+        return Detections() if focus else None
     from diptych.io.boxes import read_boxes
 
-    return Listed(read_boxes(Path(named)))
+    return Listed(read_boxes(named(focus)))

@@ -92,6 +92,10 @@ class Codec:
         self.model_id = frozen.model_id
         self.alone = alone
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """What a codec is made of anew in another process, by the CPU's engine there."""
+        return Codec, (self.frozen, self.transforms.human, None, self.alone)
+
     @property
     def has_human_view(self) -> bool:
         """Whether there is any view but the machine view."""
@@ -129,14 +133,13 @@ class Codec:
         """
         pixels = as_pixels(image)
         header = self._header(pixels, quality)
-        if focus:
-            pixels = focused(pixels, focus, header.quality)
+        pixels = focused(pixels, focus, header.quality)
         (y,) = self._analyze([pixels], [header])
         if refine:
             y = refine(y, pixels, header)
         return self._code(y, header, verify)
 
-    def encode_many(self, images: Sequence[Picture], quality: float = 40) -> list[bytes]:
+    def encode_many(self, images: Sequence[Picture], quality: float = defaults.QUALITY) -> list[bytes]:
         """Code pictures, as :meth:`encode` does each: those of one size go through the transforms together where
         the engine gains from it, as on a GPU, and entropy coding runs in threads beside them.
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from diptych.codec.architecture import STRIDE
+from diptych.errors import DiptychError
 
 if TYPE_CHECKING:
     from diptych.io.boxes import Box
@@ -27,7 +28,13 @@ _STRIP, _REACH = 512, 32
 
 
 def focused(pixels: NDArray[np.uint8], boxes: Sequence[Box], quality: float) -> NDArray[np.uint8]:
-    """The photo ``(H, W, 3)``, blurred outside of the boxes as much as its quality can hide."""
+    """The photo ``(H, W, 3)``, blurred outside of the boxes, the less the better the quality; itself without boxes.
+
+    Raises:
+        DiptychError: if these are no boxes.
+    """
+    if not len(boxes):
+        return pixels
     height, width = pixels.shape[:2]
     blur = ImageFilter.GaussianBlur(BLUR * (1 - quality / 100))
     outside = Image.fromarray(_outside(boxes, -(-height // STRIDE), -(-width // STRIDE)))
@@ -45,10 +52,20 @@ def focused(pixels: NDArray[np.uint8], boxes: Sequence[Box], quality: float) -> 
 def _outside(boxes: Sequence[Box], rows: int, columns: int) -> NDArray[np.uint8]:
     """Share of the blur in each cell of STRIDE pixels, by its distance to the nearest box: 0..255."""
     distance = np.full((rows, columns), np.inf, np.float32)
-    for x, y, width, height in boxes:
+    for x, y, width, height in _checked(boxes):
         down, along = (_gap(start, side, count) for start, side, count in ((y, height, rows), (x, width, columns)))
         np.minimum(distance, np.hypot(down[:, None], along), out=distance)
     return np.rint(255 * ((distance - MARGIN) / RAMP).clip(0, 1)).astype(np.uint8)
+
+
+def _checked(boxes: Sequence[Box]) -> NDArray[np.float64]:
+    try:
+        found = np.asarray(boxes, np.float64)
+    except (TypeError, ValueError):
+        found = np.empty(0)
+    if found.ndim != 2 or found.shape[1] != 4 or not np.isfinite(found).all() or found[:, 2:].min() <= 0:
+        raise DiptychError("a focus is a list of boxes, each x, y, width, height in pixels")
+    return found
 
 
 def _gap(start: float, side: float, count: int) -> NDArray[np.float32]:

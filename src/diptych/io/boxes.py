@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from pydantic import BaseModel, FiniteFloat, PositiveFloat, PositiveInt, StrictInt, TypeAdapter, ValidationError
 
 from diptych.errors import DiptychError
 from diptych.io.files import read_bytes
+from diptych.io.places import Name
 
 Box = tuple[FiniteFloat, FiniteFloat, PositiveFloat, PositiveFloat]
 """x, y, width, height in pixels."""
@@ -52,12 +52,12 @@ class BoxFile(NamedTuple):
         sizes: width and height by name of the photo, as far as they are told.
     """
 
-    path: Path
+    path: Name
     everywhere: Sequence[Box]
     named: Mapping[str, Sequence[Box]]
     sizes: Mapping[str, Size]
 
-    def of(self, photo: Path, size: Size) -> Sequence[Box]:
+    def of(self, photo: Name, size: Size) -> Sequence[Box]:
         """The boxes of a photo of this width and height; none if the file tells of none.
 
         A name in the file stands for every photo whose path ends in it; the longest one counts.
@@ -83,7 +83,7 @@ class BoxFile(NamedTuple):
         return boxes
 
 
-def read_boxes(path: Path) -> BoxFile:
+def read_boxes(path: Name) -> BoxFile:
     """Read a file of boxes.
 
     Raises:
@@ -107,7 +107,7 @@ def read_boxes(path: Path) -> BoxFile:
     return BoxFile(path, [], named, {photo.file_name: (photo.width, photo.height) for photo in labels.images})
 
 
-def _checked(path: Path, kind: type[Kind], content: Any) -> Kind:
+def _checked(path: Name, kind: type[Kind], content: Any) -> Kind:
     try:
         return TypeAdapter(kind).validate_python(content)
     except ValidationError as error:

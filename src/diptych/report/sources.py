@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from diptych.errors import DiptychError
 from diptych.io.files import read_bytes
+from diptych.io.places import Name
 
 NAMES = {
     "jpeg": "JPEG",
@@ -170,7 +170,7 @@ _KINDS: dict[str, type[Source]] = {
 }
 
 
-def read(path: Path) -> Source | None:
+def read(path: Name) -> Source | None:
     """The results in a file, or None if it is JSON of something else, which names no format.
 
     Raises:

@@ -217,9 +217,9 @@ def _add_codec(app: FastAPI, pool: Pool) -> None:
         return await _made(pool, request, worker.FORMATS[format], worker.decode, view, format)
 
     @app.post("/map", **_takes([DIP], "image/png"))
-    async def invention_map(request: Request) -> FileResponse:
+    async def difference_map(request: Request) -> FileResponse:
         """Show where the two views of a .dip file differ, so where texture may be invented, as a heat map."""
-        return await _made(pool, request, "image/png", worker.invention)
+        return await _made(pool, request, "image/png", worker.difference)
 
     @app.post("/detect", **_takes(["image/*", DIP], "application/json"))
     async def detect(request: Request, view: View = defaults.VIEW) -> Detections:

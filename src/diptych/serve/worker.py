@@ -101,11 +101,11 @@ def thumbnail(setup: Setup, photo: Path, target: Path) -> Facts:
     return {"width": image.width, "height": image.height}
 
 
-def invention(setup: Setup, dip: Path, target: Path) -> Facts:
+def difference(setup: Setup, dip: Path, target: Path) -> Facts:
     """Heat map of where the two views of a ``.dip`` file differ."""
-    from diptych.codec.view_difference import as_picture, facts, in_words, invention_map
+    from diptych.codec.view_difference import as_picture, difference_map, facts, in_words
 
-    levels = invention_map(_codec(setup), _dip(setup, dip))
+    levels = difference_map(_codec(setup), _dip(setup, dip))
     _save(as_picture(levels), target, "png")
     return {**facts(levels), "summary": in_words(levels)}
 
