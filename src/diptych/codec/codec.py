@@ -27,6 +27,7 @@ from diptych.codec import defaults, registry, tiling
 from diptych.codec.engine import Engine, engine_for
 from diptych.codec.engine.complexity import complexity
 from diptych.codec.engine.transforms import Transforms
+from diptych.codec.focus import focused
 from diptych.codec.tiling import Area
 from diptych.codec.views import dial
 from diptych.codec.weights import FrozenCodec, human_beside, load_codec, load_view
@@ -35,6 +36,8 @@ from diptych.io.images import to_rgb
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from diptych.io.boxes import Box
 
 TILE = 1024
 """Side, in pixels, of the tiles of pictures too large for one."""
@@ -103,7 +106,12 @@ class Codec:
         return Codec(self.frozen, human, self.transforms.engine)
 
     def encode(
-        self, image: Picture, quality: float = defaults.QUALITY, verify: bool = False, refine: Refine | None = None
+        self,
+        image: Picture,
+        quality: float = defaults.QUALITY,
+        verify: bool = False,
+        refine: Refine | None = None,
+        focus: Sequence[Box] = (),
     ) -> bytes:
         """Code a picture.
 
@@ -113,6 +121,8 @@ class Codec:
             verify: decode the file again and compare its latents with those that were meant.
             refine: finds better latents before they are quantized, such as a
                 :class:`diptych.tasks.latent_search.Search`.
+            focus: boxes of x, y, width, height in pixels, outside of which little is to be spent; none for an even
+                picture. See :mod:`diptych.codec.focus`.
 
         Returns:
             The bytes of a ``.dip`` file.
@@ -123,6 +133,7 @@ class Codec:
         """
         pixels = as_pixels(image)
         header = self._header(pixels, quality)
+        pixels = focused(pixels, focus, header.quality)
         (y,) = self._analyze([pixels], [header])
         if refine:
             y = refine(y, pixels, header)

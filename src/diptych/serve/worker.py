@@ -60,6 +60,14 @@ def about(setup: Setup) -> Facts:
     }
 
 
+def publish(setup: Setup, folder: Path) -> Facts:
+    """Write what the page needs to decode files of the codec itself, or of those in the package."""
+    from diptych.page import in_package, write_codecs
+
+    write_codecs([Path(setup.model)] if setup.model else in_package(), folder)
+    return {}
+
+
 def encode(setup: Setup, photo: Path, target: Path, quality: float) -> Facts:
     """Photo to ``.dip`` file."""
     codec = _codec(setup)
