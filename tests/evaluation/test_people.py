@@ -12,8 +12,9 @@ from PIL import Image
 from ssimulacra2 import compute_ssimulacra2
 
 from diptych.evaluation import measurements
+from diptych.evaluation.aggregate import LOWER_IS_BETTER
 from diptych.evaluation.cache import Cache
-from diptych.evaluation.measurements import LOWER_IS_BETTER, Photo, measure
+from diptych.evaluation.measurements import Photo, measure
 from diptych.evaluation.people import butteraugli, lpips, ssimulacra2
 from diptych.evaluation.variants import Decoded, Variant
 from pictures import SHARED, blurred, textured

@@ -1,4 +1,4 @@
-"""What a task network finds in pictures, kept for the next time, and how much of it is right."""
+"""What a task network finds in pictures, kept for the next time, and what it is worth."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -14,11 +15,15 @@ import torchvision
 from pycocotools.coco import COCO
 
 from diptych.errors import RecipeError
-from diptych.evaluation.average_precision import Detection, Overlap, PictureMatches, detections, match
+from diptych.evaluation.average_precision import Detection, Overlap, PictureMatches, detections, found_again, match
 from diptych.evaluation.cache import Cache
 from diptych.io.pixels import Picture, digest, pixels
 from diptych.tasks import PREDICTIONS, Task
+from diptych.tasks.agreement import agreement
 from diptych.tasks.labels import label_map
+
+Row = dict[str, float]
+"""Values by name."""
 
 
 class PredictionCache:
@@ -99,6 +104,21 @@ class Predictor:
         return [detections(found) for found in self._task.predict(tensors)]
 
 
+class Score(Protocol):
+    """What a task network's answers to the pictures of one photo are worth.
+
+    Attributes:
+        name: as a table says it.
+    """
+
+    name: str
+
+    def __call__(self, image_id: int, pictures: Sequence[Picture]) -> Sequence[PictureMatches | Row]:
+        """For each of the pictures, all of one size and the original first: matches against the labels, or a value
+        by name."""
+        ...
+
+
 class TaskAccuracy:
     """A task network and the labels its detections are held against, classes matched by name.
 
@@ -117,15 +137,42 @@ class TaskAccuracy:
     ) -> None:
         self._predict, self._truth = Predictor(task, batch, cache), truth
         self.overlap = overlap
+        self.name = "mask AP50" if overlap == "segm" else "box AP50"
         self._labels = label_map(task.classes, [category["name"] for category in truth.dataset["categories"]])
 
-    def matches(self, image_id: int, pictures: Sequence[Picture]) -> list[PictureMatches]:
+    def __call__(self, image_id: int, pictures: Sequence[Picture]) -> list[PictureMatches]:
         """Which detections are right in each of the pictures of photo ``image_id``, all of one size."""
         return [self._matched(image_id, found) for found in self._predict(pictures)]
 
     def _matched(self, image_id: int, found: Sequence[Detection]) -> PictureMatches:
         known = [each | {"label": int(self._labels[each["label"]])} for each in found]
         return match(self._truth, image_id, [each for each in known if each["label"]], self.overlap)
+
+
+class TaskAgreement:
+    """A task network that is held against what it finds in the original: :func:`diptych.tasks.agreement.agreement`,
+    NaN where it finds nothing there."""
+
+    name = "agreement"
+
+    def __init__(self, task: Task, batch: int, cache: PredictionCache | None = None) -> None:
+        self._predict = Predictor(task, batch, cache)
+
+    def __call__(self, image_id: int, pictures: Sequence[Picture]) -> list[Row]:
+        found = [found_again(seen) for seen in self._predict(pictures)]
+        return [{"agreement": agreement(found[0], seen)} for seen in found]
+
+
+def score_of(task: Task, truth: COCO | None, batch: int, cache: PredictionCache | None = None) -> Score:
+    """How a task network is scored: against labels that know one of its classes, by name; else by agreement.
+
+    Raises:
+        RecipeError: if it does not detect anything.
+    """
+    overlap = overlap_of(task)
+    if truth is not None and {category["name"] for category in truth.dataset["categories"]} & set(task.classes):
+        return TaskAccuracy(task, truth, overlap, batch, cache)
+    return TaskAgreement(task, batch, cache)
 
 
 def overlap_of(task: Task) -> Overlap:
