@@ -36,6 +36,8 @@ NEEDS = (
     ("eval", ("evaluate", str(ROOT / "recipes/eval-kodak.yaml"))),
     ("onnx", ("lint", "network.onnx")),
     ("serve", ("serve",)),
+    ("remote", ("encode", "s3://bucket/photo.jpg")),
+    ("cluster", ("encode", str(SAMPLE), "-o", "cluster.dip", "--cluster", "auto")),
 )
 TRAINING = ("torch", "torchvision", "timm", "pycocotools")
 MEGABYTES = 400

@@ -1,6 +1,6 @@
 """What ``encode --keep`` costs and saves: bits per pixel, codings and time, against one quality for all photos.
 
-    python benchmarks/keep.py ../shared/data/voc/val --photos 20 --out results/keep.json
+    python benchmarks/keep.py ../shared/data/voc/val --photos 100 --out results/keep.json
 
 For each share, and for each task network and both together, a quality is searched for every photo, of Diptych and
 of AVIF in the same way. Beside the mean bits per pixel stands what one quality for all photos takes for the same
@@ -166,7 +166,7 @@ def compared(ours: dict[str, Any], theirs: dict[str, Any]) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="of photos")
-    parser.add_argument("--photos", type=int, default=20, help="how many, evenly spread")
+    parser.add_argument("--photos", type=int, default=100, help="how many, evenly spread")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, help="JSON file of the figures")
     arguments = parser.parse_args()

@@ -1,17 +1,28 @@
 """Fixtures shared by all tests: a small untrained codec in a file, and a browser."""
 
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # threads that wait for work take the other workers' cores; before torch
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import torch
 
 from diptych.codec.codec import Codec, load
 from diptych.codec.weights import load_codec
 from diptych.training.export import save_model, save_view, trainable
 from samples import lively_model
+
+hypothesis.settings.register_profile(  # how fast a machine is, is no property of the code
+    "diptych", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("diptych")
 
 
 @pytest.fixture(scope="session")

@@ -28,7 +28,7 @@ DOCS = REPOSITORY / "docs"
 TUTORIAL = DOCS / "tutorial-your-detector.md"
 PAGES = sorted([REPOSITORY / "README.md", *DOCS.glob("*.md")])
 NOT_RUN = "not run by the tests"
-RUN, WRITTEN, SHOWN = ("sh", "python"), ("yaml",), ("", "text", "html", "js")
+RUN, WRITTEN, SHOWN = ("sh", "python"), ("yaml", "json"), ("", "text", "html", "js")
 BUDGET = {"--optimize 30": "--optimize 2", "steps=30": "steps=2"}
 FENCE = re.compile(r"(?:^`(\S+)`:\n\n)?^```([^\n]*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 COMMAND = re.compile(r"^(diptych|pip|python3?|curl|accelerate|import|from) ", re.MULTILINE)

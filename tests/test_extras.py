@@ -15,7 +15,7 @@ from imports import FILES, ROOT, imported, part_of
 from samples import picture
 
 PROJECT = ROOT / "pyproject.toml"
-EXTRAS = ("train", "eval", "onnx", "serve")
+EXTRAS = ("train", "eval", "onnx", "serve", "remote", "cluster")
 WITHOUT = """
 import json, sys
 
@@ -97,14 +97,17 @@ def test_everyday_work_needs_no_extra(tmp_path: Path, codec_file: Path) -> None:
         ("eval", ["encode", "photo.png", "--target", "ssimulacra2=60"], "--target ssimulacra2 needs the package "),
         ("onnx", ["lint", "any.onnx"], "an ONNX file needs the package 'onnx'"),
         ("onnx", ["export"], "an export needs the package 'onnx'"),
-        ("onnx", ["label", ".", "--task", "machine.yaml"], "machine.yaml needs the package "),
+        ("train,onnx", ["label", ".", "--task", "network.yaml"], "network.yaml needs the package "),
+        ("remote", ["encode", "s3://bucket/photo.png"], "s3://bucket/photo.png needs the package 'fsspec'"),
+        ("remote", ["encode", "photo.png", "-o", "s3://bucket/"], "s3://bucket/photo.dip needs the package "),
+        ("cluster", ["encode", "photo.png", "--cluster", "auto"], "--cluster needs the package 'ray'"),
         ("serve", ["serve"], "the server needs the package "),
     ],
 )
 def test_the_missing_extra_is_named(tmp_path: Path, extra: str, command: list[str], beginning: str) -> None:
-    (tmp_path / "detector.yaml").write_text("kind: onnx\nmodel: net.onnx\ndecode: {kind: none}\n")
+    (tmp_path / "network.yaml").write_text("kind: onnx\nnetwork: net.onnx\nclasses: [cat]\n")
     picture(40, 30).save(tmp_path / "photo.png")
-    codes, said = without(modules(extra), command, folder=tmp_path)
+    codes, said = without(modules(extra.split(",")[-1]), command, folder=tmp_path)
     assert codes == [1]
     [line] = said.splitlines()
     assert line.startswith(f"diptych: error: {beginning}")
@@ -112,7 +115,9 @@ def test_the_missing_extra_is_named(tmp_path: Path, extra: str, command: list[st
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("part", "extra"), [("training", "train"), ("evaluation", "eval"), ("serve", "serve")])
+@pytest.mark.parametrize(
+    ("part", "extra"), [("training", "train"), ("evaluation", "eval"), ("serve", "serve"), ("cluster", "cluster")]
+)
 def test_a_part_imports_from_its_own_extra(part: str, extra: str) -> None:
     foreign = set().union(*map(modules, EXTRAS)) - modules(extra)
     used = {name.partition(".")[0] for path in FILES if part_of(path) == part for name in imported(path)}

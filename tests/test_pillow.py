@@ -63,7 +63,7 @@ def test_every_mode_and_size(codec: Codec, mode: str, size: tuple[int, int]) -> 
 
 
 @pytest.mark.slow
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     width=st.integers(1, 70),
     height=st.integers(1, 70),

@@ -11,7 +11,7 @@ from diptych.errors import BitstreamError
 from . import reference_coder as reference
 from .strategies import TOTAL, messages, tables_from
 
-relaxed = settings(deadline=None, max_examples=200)
+relaxed = settings(max_examples=200)
 
 GAUSSIAN = gaussian_tables()
 GAUSSIAN_ROWS = [GAUSSIAN.row(table).tolist() for table in range(64)]

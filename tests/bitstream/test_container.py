@@ -58,7 +58,7 @@ headers = st.one_of(
 )
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(headers, st.data())
 def test_any_container_round_trips(header, data):
     payloads = data.draw(st.lists(st.binary(max_size=200), min_size=header.tiles, max_size=header.tiles))
@@ -184,14 +184,13 @@ def test_mutations_are_noticed(container):
             refuses(damaged)
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=60))
 def test_random_bytes_are_refused(data):
     refuses(data)
     refuses(b"DIP\1" + data)
 
 
-@settings(deadline=None, max_examples=500)
+@settings(max_examples=500)
 @given(
     st.one_of(st.integers(0, 3000), st.integers(0, 2**35 - 1)),
     st.one_of(st.integers(0, 3000), st.integers(0, 2**35 - 1)),

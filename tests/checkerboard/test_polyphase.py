@@ -26,7 +26,7 @@ def noise(*shape: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(side=st.integers(1, 9), stride=st.integers(2, 4), padding=st.integers(0, 3), dilation=st.integers(1, 3))
 def test_phase_gains_are_what_a_constant_becomes(side: int, stride: int, padding: int, dilation: int) -> None:
     weight = noise(2, 3, side, side)
@@ -86,7 +86,7 @@ def test_random_kernels_are_mostly_grid(stride: int) -> None:
     assert share == pytest.approx(10 * math.log10(1 - stride**-2), abs=0.15)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(seed=st.integers(0, 99), scale=st.floats(1e-3, 1e3), evenness=st.floats(0, 5))
 def test_share_depends_on_neither_scale_nor_order_and_falls_with_what_is_common(
     seed: int, scale: float, evenness: float

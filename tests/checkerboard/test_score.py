@@ -55,7 +55,7 @@ def test_blur_lowers_the_scores_of_a_grid(score) -> None:
     assert score(blurred(photo), 4) < score(photo, 4)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(
     seed=st.integers(0, 100),
     offset=st.integers(-40, 40),
@@ -73,7 +73,7 @@ def test_scores_do_not_change_with_brightness_orientation_or_inversion(
             assert score(np.ascontiguousarray(other, dtype=np.uint8), stride) == pytest.approx(expected, rel=1e-6)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(shift=st.tuples(st.integers(0, 7), st.integers(0, 7)), stride=st.sampled_from(STRIDES))
 def test_phase_score_does_not_care_where_the_grid_begins(shift: tuple[int, int], stride: int) -> None:
     grid = gridded(np.full((176, 176, 3), 100, np.uint8), stride, 50)

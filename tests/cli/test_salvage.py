@@ -50,7 +50,7 @@ def test_a_sound_file(dip: Path, codec_file: Path, codec: Codec) -> None:
     result = run("decode", dip, "--salvage", "--view", "machine", "--model", codec_file)
     assert (result.exit_code, result.stderr) == (0, "")
     shown = np.asarray(Image.open(dip.with_suffix(".png")))
-    assert np.array_equal(shown, np.asarray(codec.decode(dip.read_bytes())))
+    assert np.array_equal(shown, np.asarray(codec.decode(dip.read_bytes(), "machine")))
 
 
 @pytest.mark.parametrize("at", [0, 8, 15, 20])

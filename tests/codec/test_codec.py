@@ -22,7 +22,7 @@ from diptych.training.export import load_model, save_model, save_view, trainable
 from samples import lively_model, picture
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(width=st.integers(1, 150), height=st.integers(1, 150), quality=st.integers(0, 10000))
 def test_any_size_and_quality_round_trips(codec: Codec, width: int, height: int, quality: int) -> None:
     data = codec.encode(picture(width, height), quality / 100)
@@ -119,7 +119,7 @@ def test_large_pictures_are_coded_in_tiles(codec: Codec, monkeypatch: pytest.Mon
     assert np.abs(tiled - untiled).mean() < np.abs(untiled - np.asarray(image)).mean()
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(data=st.data())
 def test_a_region_is_that_part_of_the_picture(codec: Codec, data: st.DataObject) -> None:
     width, height = data.draw(st.integers(1, 200)), data.draw(st.integers(1, 200))

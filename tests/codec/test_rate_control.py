@@ -1,7 +1,7 @@
 """Files of a wanted size."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from diptych.codec.codec import Codec
@@ -10,7 +10,6 @@ from diptych.errors import DiptychError
 from samples import picture
 
 
-@settings(deadline=None)
 @given(
     smallest=st.integers(1000, 10000),
     growth=st.floats(0.5, 5),
@@ -48,7 +47,6 @@ def test_what_cannot_be_reached_is_said(codec: Codec) -> None:
     assert (fitted.quality, fitted.reached) == (100, False)
 
 
-@settings(deadline=None)
 @given(threshold=st.integers(0, 100), bend=st.floats(0.3, 3), start=st.floats(-50, 50), height=st.floats(0.01, 100))
 def test_the_smallest_of_a_growing_score_is_found(threshold: int, bend: float, start: float, height: float) -> None:
     def score(data: bytes) -> float:

@@ -56,7 +56,7 @@ def test_it_is_the_same_model(codec: Codec, arrays: reference.Arrays) -> None:
     assert reference.model_id(arrays) == codec.model_id
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(width=st.integers(1, 130), height=st.integers(1, 130), quality=st.integers(0, 10000))
 def test_any_size_and_quality(
     codec: Codec, arrays: reference.Arrays, width: int, height: int, quality: int
@@ -105,7 +105,7 @@ symbols = st.one_of(st.integers(-3, 3), st.integers(1 - SYMBOL_LIMIT, SYMBOL_LIM
 
 
 @pytest.mark.slow
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(z=st.lists(symbols, min_size=8, max_size=8), y=st.lists(symbols, min_size=24, max_size=24))
 def test_any_symbols(codec: Codec, arrays: reference.Arrays, z: list[int], y: list[int]) -> None:
     header, chunks = chunks_of(codec, z, y)
@@ -127,14 +127,14 @@ def test_symbols_at_and_beyond_the_limit(
     assert agree(codec, arrays, pack(Container(header, [coder.finish()]))) == accepted
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(payload=st.binary(max_size=40), size=st.tuples(st.integers(1, 40), st.integers(1, 40)))
 def test_any_payload(codec: Codec, arrays: reference.Arrays, payload: bytes, size: tuple[int, int]) -> None:
     header = unpack(codec.encode(picture(*size), 60)).header
     agree(codec, arrays, pack(Container(header, [payload])))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(data=st.data())
 def test_damaged_payload_under_right_checksums(codec: Codec, arrays: reference.Arrays, data: st.DataObject) -> None:
     header, [payload] = unpack(codec.encode(picture(40, 30), 60))

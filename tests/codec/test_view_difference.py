@@ -13,8 +13,8 @@ from diptych.codec.view_difference import (
     THRESHOLD,
     as_picture,
     difference,
+    difference_map,
     facts,
-    invention_map,
     largest_region,
 )
 from diptych.errors import BitstreamError, ModelError
@@ -28,7 +28,7 @@ def grey(levels: np.ndarray) -> Image.Image:
 @pytest.mark.parametrize("size", [(1, 1), (17, 33), (64, 48)])
 def test_map_of_a_file(codec: Codec, size: tuple[int, int]) -> None:
     data = codec.encode(picture(*size), 60)
-    levels = invention_map(codec, data)
+    levels = difference_map(codec, data)
     machine, human = codec.decode_views(data, ["machine", "human"])
     assert levels.shape == size[::-1]
     assert levels.dtype == np.float32
@@ -40,8 +40,8 @@ def test_map_of_a_file(codec: Codec, size: tuple[int, int]) -> None:
 
 def test_map_of_a_region_is_that_part_of_the_map(codec: Codec) -> None:
     data = codec.encode(picture(90, 70), 60)
-    inner = invention_map(codec, data, (20, 10, 40, 30))[8:-8, 8:-8]
-    assert np.abs(inner - invention_map(codec, data)[18:32, 28:52]).max() <= 2 * FULL_SCALE / 255
+    inner = difference_map(codec, data, (20, 10, 40, 30))[8:-8, 8:-8]
+    assert np.abs(inner - difference_map(codec, data)[18:32, 28:52]).max() <= 2 * FULL_SCALE / 255
 
 
 def test_scale_is_fixed() -> None:
@@ -73,7 +73,7 @@ def test_regions_are_connected_by_sides() -> None:
     assert largest_region(levels) == (8, 8, 16, 16, 192, 8)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(height=st.integers(1, 40), width=st.integers(1, 40), seed=st.integers(0, 99))
 def test_region_lies_inside_and_differs(height: int, width: int, seed: int) -> None:
     levels = np.random.default_rng(seed).uniform(0, 7, (height, width)).astype(np.float32)
@@ -102,7 +102,7 @@ def test_facts_name_the_region_for_decode() -> None:
 def test_errors(codec: Codec) -> None:
     data = codec.encode(picture(20, 20), 50)
     with pytest.raises(BitstreamError):
-        invention_map(codec, data[:-3])
+        difference_map(codec, data[:-3])
     alone = codec.with_view({})
     with pytest.raises(ModelError, match="no human view"):
-        invention_map(alone, data)
+        difference_map(alone, data)

@@ -14,7 +14,7 @@ import diptych
 from diptych.bitstream import pack, read_header, unpack
 from diptych.cli.main import app
 from diptych.codec.codec import Codec
-from diptych.codec.view_difference import as_picture, invention_map
+from diptych.codec.view_difference import as_picture, difference_map
 from diptych.codec.weights import save_view
 from diptych.training.export import save_model
 from samples import lively_model, picture
@@ -85,7 +85,7 @@ def test_a_map_beside_the_picture(dip: Path, codec_file: Path, codec: Codec) -> 
     target = dip.with_name("heat.png")
     result = run("decode", dip, "--view", "machine", "--map", target, "--model", codec_file)
     assert result.exit_code == 0, result.output
-    levels = invention_map(codec, dip.read_bytes())
+    levels = difference_map(codec, dip.read_bytes())
     assert np.array_equal(np.asarray(Image.open(target)), np.asarray(as_picture(levels)))
     assert np.array_equal(
         np.asarray(Image.open(dip.with_suffix(".png"))), np.asarray(codec.decode(dip.read_bytes(), "machine"))
@@ -114,8 +114,8 @@ def test_maps_that_cannot_be_written(dip: Path, codec_file: Path) -> None:
 
 def test_info_tells_where_the_views_differ(dip: Path, codec: Codec, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("diptych.load", lambda: codec)
-    told = json.loads(run("info", dip, "--invention", "--json").stdout)
-    levels = invention_map(codec, dip.read_bytes())
+    told = json.loads(run("info", dip, "--difference", "--json").stdout)
+    levels = difference_map(codec, dip.read_bytes())
     assert told["views_differ"] == pytest.approx(float(levels.mean()))
     assert told["width"] == 70
     assert "largest_region" in told

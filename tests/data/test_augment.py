@@ -70,7 +70,7 @@ def surroundings(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.all(shifted, axis=0), ~np.any(shifted, axis=0)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(how=VIEWS, seed=SEEDS, index=st.integers(0, 2))
 def test_shapes_ranges_and_determinism(data: CocoDataset, how: Augmentation, seed: int, index: int) -> None:
     picture, target = view(data, index, how, seed)
@@ -89,7 +89,7 @@ def test_shapes_ranges_and_determinism(data: CocoDataset, how: Augmentation, see
     assert all(torch.equal(target[name], same[name]) for name in target)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(how=VIEWS, seed=SEEDS)
 def test_box_mask_and_pixels_move_together(data: CocoDataset, how: Augmentation, seed: int) -> None:
     picture, target = view(data, 0, how, seed)
@@ -105,7 +105,7 @@ def test_box_mask_and_pixels_move_together(data: CocoDataset, how: Augmentation,
         assert not red[outside].any()
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(scale=st.floats(0.5, 3), seed=SEEDS)
 def test_what_is_cropped_too_far_is_ignored(data: CocoDataset, scale: float, seed: int) -> None:
     how = Augmentation(SIZE, (scale, scale), 0.0)
@@ -121,7 +121,7 @@ def test_what_is_cropped_too_far_is_ignored(data: CocoDataset, scale: float, see
         assert target["labels"].tolist() == [1]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(seed=SEEDS)
 def test_at_its_own_size_a_photo_is_only_flipped(data: CocoDataset, seed: int) -> None:
     picture, target = view(data, 1, Augmentation(SIZE, (1.0, 1.0), 0.0), seed)
@@ -150,7 +150,7 @@ def test_small_photos_lie_on_a_grey_canvas(data: CocoDataset) -> None:
     assert target["labels"].tolist() == [1]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(how=VIEWS, seed=SEEDS)
 def test_views_of_photos_without_labels_are_the_same_views(
     data: CocoDataset, unlabelled: Photos, how: Augmentation, seed: int

@@ -1,6 +1,8 @@
 """Data sets of ``.dip`` files, in this process and in workers."""
 
 import pickle
+import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +11,7 @@ import torch
 from torch.utils.data import DataLoader
 from torchvision.datasets import ImageFolder
 
+from diptych.codec import engine
 from diptych.codec.codec import Codec
 from diptych.data.dip import DecodeDip, DipDataset
 from diptych.errors import BitstreamError, DiptychError
@@ -48,7 +51,7 @@ def test_view_file(folder: Path, codec: Codec, codec_file: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(("start", "workers"), [("fork", 2), ("spawn", 1)])
 def test_workers_decode(folder: Path, codec: Codec, codec_file: Path, start: str, workers: int) -> None:
-    dataset = DipDataset(folder, model=codec_file, target=_name)
+    dataset = DipDataset(folder, "machine", model=codec_file, target=_name)
     loader = DataLoader(dataset, batch_size=3, num_workers=workers, collate_fn=list, multiprocessing_context=start)
     found = [item for batch in loader for item in batch]
     assert [name for _, name in found] == [path.name for path in dataset.files]
@@ -62,11 +65,32 @@ def _name(path: Path) -> str:
 
 def test_workers_feed_the_task_network(folder: Path, codec_file: Path) -> None:
     task = shipped_task()
-    dataset = DipDataset(folder / "cats", model=codec_file)
+    dataset = DipDataset(folder / "cats", "machine", model=codec_file)
     loader = DataLoader(dataset, batch_size=2, num_workers=2, collate_fn=list)
     found = [detections for images in loader for detections in task.predict(images)]
     assert len(found) == 3
     assert all(set(detections) == {"boxes", "labels", "scores", "masks"} for detections in found)
+
+
+def test_batches_are_decoded_together(
+    folder: Path, codec_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the engine gains from it: a GPU's, which is the CPU's as well where there is no other."""
+    monkeypatch.setattr(engine, "_ON_CPU", {"torch": engine._ON_CPU["torch"]})
+    files = [tmp_path / f"{number}.dip" for number in range(5)]
+    for path, source in zip(files, sorted(folder.rglob("*.dip")), strict=False):
+        path.write_bytes(source.read_bytes())
+    files.insert(2, Path(shutil.copy(files[0], tmp_path / "again.dip")))
+    one_codec = Path(shutil.copy(codec_file, tmp_path))  # another name, so that no other test has loaded it
+    dataset = DipDataset(files, "machine", model=one_codec, target=_name, transform=lambda image: image * 2)
+    assert dataset.decode.in_batches
+    loader = DataLoader(dataset, batch_size=4, collate_fn=list)
+    for (image, name), path in zip((item for batch in loader for item in batch), files, strict=True):
+        assert name == path.name
+        assert torch.allclose(image, 2 * dataset.decode(path), atol=2.1 / 255)
+    files[1].write_bytes(b"nothing")
+    with pytest.raises(DiptychError, match=re.escape(str(files[1]))):
+        list(loader)
 
 
 def test_transform(folder: Path, codec_file: Path) -> None:

@@ -29,7 +29,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> list[PhotoFile]:
     return [PhotoFile(f"{number}.png", folder / f"{number}.png") for number in range(COUNT)]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, (COUNT + 1) * BYTES), st.lists(st.integers(0, COUNT - 1), max_size=20))
 def test_photos_are_right_and_the_last_ones_stay(files: list[PhotoFile], memory: int, order: list[int]) -> None:
     store = PhotoStore(files, memory)

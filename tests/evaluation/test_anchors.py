@@ -98,7 +98,7 @@ def test_a_file_of_another_format_is_not_decoded() -> None:
         ANCHORS["webp"].decode(ANCHORS["jpeg"].encode(PHOTO, 40))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(target=st.integers(0, 9000), seed=st.integers(0, 3))
 def test_at_bytes_takes_all_it_can(target: int, seed: int) -> None:
     anchor, photo = ANCHORS["jpeg"], textured(72, 50, seed)

@@ -48,7 +48,7 @@ def test_more_noise_is_worse(metric) -> None:
     assert values[0] > values[1] > values[2]
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(seed=st.integers(0, 50), level=st.integers(1, 40))
 def test_metrics_are_symmetric(seed: int, level: int) -> None:
     photo = textured(60, 50, seed)

@@ -61,7 +61,7 @@ def test_what_is_worse_scores_worse(metric: Metric) -> None:
     assert metric(photo, photo) == (100 if metric is ssimulacra2 else 0)
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(width=st.integers(1, 40), height=st.integers(1, 40))
 @pytest.mark.parametrize("metric", METRICS)
 def test_any_size(metric: Metric, width: int, height: int) -> None:

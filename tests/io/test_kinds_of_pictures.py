@@ -58,7 +58,7 @@ COLOURS = {
 }
 
 
-@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=250, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     kind=st.sampled_from([(t, d) for t, depths in DEPTHS.items() for d in depths]),
     key=st.booleans(),

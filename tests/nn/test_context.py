@@ -17,7 +17,7 @@ SIZES = [(4, 4), (5, 7), (1, 3), (8, 6)]
 """Latents of a picture; an odd side ends in half of the table that repeats."""
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.sampled_from(sorted(SCANS)), st.sampled_from(SIZES), st.integers(0, 3), st.integers(0, 2**31))
 def test_a_pass_never_sees_its_own_latents_or_later_ones(
     scan: str, size: tuple[int, int], number: int, seed: int

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from diptych.bitstream.tables import SCALES
-from diptych.codec.architecture import nearest_knot
+from diptych.bitstream.coder import SCALES
+from diptych.codec.entropy import nearest_knot
 from diptych.nn.hyperprior import HyperAnalysis, HyperLatentPrior, HyperSynthesis, scale_of, split
 from diptych.nn.model import ALIGNMENT, CodecModel
 from samples import SMALL

@@ -16,7 +16,7 @@ def transposed(stride: int) -> nn.ConvTranspose2d:
     return ToPixels(3, 2, 4) if stride == 4 else nn.ConvTranspose2d(3, 2, 2 * stride, stride, stride // 2)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.sampled_from([2, 4]), st.integers(1, 7), st.integers(1, 7))
 def test_resize_conv_is_a_resize_and_a_convolution(stride: int, height: int, width: int) -> None:
     layer = ResizeConv(transposed(stride))

@@ -96,7 +96,7 @@ def test_machine_views_of_all_vectors(opened: Open, folder: Path) -> None:
     for name in VECTORS["latents"]:
         if "largest" not in name and "extremes" not in name:  # no picture: their numbers are not that of one
             data = vector(name)
-            view = single_precision(codecs[unpack(data).header.model_id]).decode(data)
+            view = single_precision(codecs[unpack(data).header.model_id]).decode(data, "machine")
             assert np.abs(pixels(page, data, "machine") - np.asarray(view).astype(int)).max() <= 1, name
 
 

@@ -90,7 +90,7 @@ def test_slider_by_mouse_and_choice_of_pictures(opened: Any) -> None:
     left = page.locator("select").first
     names = left.locator("option").all_text_contents()
     assert names[:5] == ["Original", "Machine view", "Human view", "JPEG", "AVIF"]
-    assert names[5:] == ["Invention map", "Grid, machine view", "Grid, human view"]
+    assert names[5:] == ["Difference map", "Grid, machine view", "Grid, human view"]
     for name in names:
         left.select_option(label=name)
         assert stage.locator(".side img").first.get_attribute("alt") == name

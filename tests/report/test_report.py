@@ -73,7 +73,7 @@ def test_all_on_one_page_that_needs_nothing(results_file: Path, tmp_path: Path, 
         "For machines",
         "For people",
         "Bits per pixel needed",
-        "Invention map",
+        "Difference map",
         "tiny.yaml",
         "SHA-256",
     ):
@@ -200,7 +200,7 @@ def test_photos_too_small_for_the_grid_meter(tmp_path: Path, codec: Codec, size:
     path = tmp_path / "small.png"
     picture(*size).save(path)
     shown = example(path, 30, codec, None)
-    assert [each.name for each in shown.maps] == ["Invention map"]
+    assert [each.name for each in shown.maps] == ["Difference map"]
     assert (shown.grid is None) == (min(size) < 32)
     assert [shot.name for shot in shown.shots] == ["Original", "Machine view", "Human view", "JPEG", "AVIF"]
 

@@ -217,7 +217,7 @@ def test_nothing_is_left_behind(
         assert client.post("/decode", content=dip).status_code == 200
         assert client.post("/decode", content=jpeg).status_code == 422
         assert client.post("/encode", content=bytes(2**21)).status_code == 413
-        assert list(scratch.iterdir()) == []
+        assert [path.name for path in scratch.iterdir()] == ["codecs"]
     assert list(tmp_path.iterdir()) == []
     assert pool.admitted == 0
 
@@ -263,9 +263,13 @@ def test_the_token_is_asked_for(pool: Pool, jpeg: bytes) -> None:
         for headers in ({}, {"Authorization": "Bearer s3cre"}, {"Authorization": "Basic s3cret"}):
             refused(guarded.post("/encode", content=jpeg, headers=headers), 401, "token")
             refused(guarded.get("/folder", headers=headers), 401, "token")
-        for path in ("/", "/health", "/docs", "/openapi.json", "/static/page.js"):
+            refused(guarded.get("/codecs/codecs.json", headers=headers), 401, "token")
+        for path in ("/", "/health", "/docs", "/openapi.json", "/static/page.js", "/static/decoder/worker.js"):
             assert guarded.get(path).status_code == 200
-        refused(guarded.get("/folder", headers={"Authorization": "bearer s3cret"}), 404, "without a folder")
+        bearer = {"Authorization": "bearer s3cret"}
+        refused(guarded.get("/folder", headers=bearer), 404, "without a folder")
+        [codec] = guarded.get("/codecs/codecs.json", headers=bearer).json().values()
+        assert guarded.get(f"/codecs/{codec['weights']}", headers=bearer).status_code == 200
         assert guarded.get("/health", headers={"Host": "any.example.org"}).status_code == 200
 
 

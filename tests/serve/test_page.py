@@ -9,9 +9,12 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from diptych.bitstream import unpack
+from diptych.codec.codec import Codec
 from samples import picture
 
 pytest.importorskip("fastapi")
@@ -121,6 +124,36 @@ def test_a_dropped_dip_file_is_shown_in_both_views(page: Any, dip: bytes) -> Non
     assert page.is_disabled("#quality")
     assert page.text_content("#quality-value") == "60"
     assert shown(page, "#left") != shown(page, "#right")
+
+
+def test_the_dial_of_a_stored_dip_file_asks_the_server_for_nothing(page: Any, codec: Codec, dip: bytes) -> None:
+    drop(page, "file.dip", dip)
+    settled(page)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    for view, name in ((0.37, "0.37"), (0, "machine")):
+        before = shown(page, "#right")
+        move(page, "#view", view)
+        page.wait_for_selector(f"#right:not([src='{before}'])")
+        settled(page)
+        called, content = saved(page, "#save-picture")
+        assert called == f"file-{name}.png"
+        expected = np.asarray(codec.decode(dip, view)).astype(int)
+        with Image.open(BytesIO(content)) as image:
+            assert np.abs(np.asarray(image.convert("RGB")) - expected).max() <= 2
+    assert [url for url in asked if not url.startswith("blob:")] == []
+
+
+def test_what_the_browser_cannot_decode_the_server_does(browser: Any, address: str, dip: bytes) -> None:
+    page = browser.new_page()
+    page.set_default_timeout(PATIENCE)
+    page.route("**/codecs/**", lambda route: route.abort())
+    page.goto(address)
+    with page.expect_request("**/decode?view=1"):
+        drop(page, "file.dip", dip)
+    settled(page)
+    shown(page, "#right")
+    page.close()
 
 
 def test_detections_and_the_map_come_and_go(page: Any, jpeg: bytes) -> None:

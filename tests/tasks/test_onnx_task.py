@@ -201,7 +201,7 @@ def test_missing_packages_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     for module in ("diptych.tasks.onnx_task", "diptych.tasks.onnx_graph"):
         monkeypatch.delitem(sys.modules, module, raising=False)
     monkeypatch.setitem(sys.modules, "onnx2torch", None)
-    with pytest.raises(DiptychError, match=r"needs the package 'onnx2torch': pip install 'diptych\[onnx\]'"):
+    with pytest.raises(DiptychError, match=r"needs the package 'onnx2torch': pip install 'diptych\[train,onnx\]'"):
         task(tmp_path, *pyramid())
 
 

@@ -22,7 +22,7 @@ def boxes_in(random: np.random.Generator, count: int, size: tuple[int, int]) -> 
     return ends
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(SEEDS, st.integers(2, 60), st.sampled_from([0.3, 0.5, 0.7]))
 def test_suppression(seed: int, count: int, limit: float) -> None:
     random = np.random.default_rng(seed)
@@ -35,7 +35,7 @@ def test_suppression(seed: int, count: int, limit: float) -> None:
     assert np.allclose(overlaps(boxes, boxes), iou, atol=1e-6)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(SEEDS, st.sampled_from([7, 14]), st.sampled_from([(96, 128), (32, 32), (384, 256)]))
 def test_pooling(seed: int, side: int, size: tuple[int, int]) -> None:
     random = np.random.default_rng(seed)
@@ -47,7 +47,7 @@ def test_pooling(seed: int, side: int, size: tuple[int, int]) -> None:
     assert np.allclose(pooled(levels, boxes, (8, 16, 32), side), expected, atol=1e-4)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(SEEDS, st.sampled_from([(40, 60), (1, 1), (7, 200)]))
 def test_pasting(seed: int, size: tuple[int, int]) -> None:
     random = np.random.default_rng(seed)

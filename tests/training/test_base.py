@@ -80,7 +80,7 @@ def stage(settings_of: BaseRecipe) -> BaseStage:
 
 
 @pytest.mark.slow
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(share=st.floats(0, 1), after=st.floats(0.4, 1))
 def test_the_handover_is_linear_and_then_over(stage: BaseStage, share: float, after: float) -> None:
     first, last = loss_at(stage, 0.0), loss_at(stage, 1.0)

@@ -1,6 +1,6 @@
 """The ``.dip`` file: container, entropy coder, probability tables. On numpy and constriction, never torch."""
 
-from diptych.bitstream.coder import SYMBOL_LIMIT, Decoder, encode
+from diptych.bitstream.coder import SCALES, SYMBOL_LIMIT, Decoder, SymbolTables, encode, gaussian_tables
 from diptych.bitstream.container import (
     HINT_STEPS,
     ONE_TILE_PIXELS,
@@ -12,7 +12,6 @@ from diptych.bitstream.container import (
     unpack,
     unpack_whole_tiles,
 )
-from diptych.bitstream.tables import SCALES, SymbolTables, gaussian_tables
 
 __all__ = [
     "HINT_STEPS",

@@ -8,17 +8,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated, NamedTuple, cast
 
 import typer
 
 from diptych.cli.console import Batch, Outcome, carry_out, size_of
 from diptych.cli.maps import maps_beside
-from diptych.cli.options import Jobs, ManifestFile, Output, Overwrite, Resume
+from diptych.cli.options import Cluster, Device, Jobs, ManifestFile, Output, Overwrite, Resume
 from diptych.codec.defaults import VIEW
 from diptych.codec.views import AUTO
 from diptych.errors import DiptychError
 from diptych.io.files import Job, make_folder, plan_jobs, read_bytes
+from diptych.io.places import Name
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -79,6 +80,8 @@ def decode(
     jobs: Jobs = 1,
     resume: Resume = False,
     manifest: ManifestFile = None,
+    device: Device = "cpu",
+    cluster: Cluster = None,
 ) -> None:
     """Turn .dip files into pictures, in the view for people or the one for machines.
 
@@ -100,12 +103,29 @@ def decode(
     for job in plan.jobs:
         picture_format(job.target)
     part = cast(Region | None, tuple(map(int, region.split(","))) if region else None)
-    if heat is not None and resume:
-        raise typer.BadParameter("--map and --resume exclude each other")
-    if salvage and resume:
-        raise typer.BadParameter("--salvage and --resume exclude each other")
+    again = "--resume" if resume else "--cluster" if cluster else None  # leave what is there
+    alone = "--map" if heat is not None else "--salvage" if salvage else None
+    if again and alone:
+        raise typer.BadParameter(f"{alone} and {again} exclude each other")
     maps = plan_maps(files, heat, plan.jobs, overwrite) if heat is not None else {}
-    carry_out(plan, Decoding(view, part, overwrite, maps, salvage), model, Batch(jobs, overwrite, resume, manifest))
+    work = Decoding(view, part, overwrite, maps, salvage)
+    carry_out(plan, work, model, Batch(jobs, overwrite, resume, manifest, device, cluster))
+
+
+class Decoded(NamedTuple):
+    """What is shown of a file.
+
+    Attributes:
+        view: that was asked for.
+        pictures: by view; those of a heat map among them.
+        notes: on the choice of the view.
+        error: what they lack.
+    """
+
+    view: str | float
+    pictures: Mapping[str | float, Image.Image]
+    notes: Sequence[str] = ()
+    error: str | None = None
 
 
 @dataclass(frozen=True)
@@ -122,31 +142,43 @@ class Decoding:
     view: str
     region: tuple[int, int, int, int] | None = None
     overwrite: bool = False
-    maps: Mapping[Path, Path] = field(default_factory=dict)
+    maps: Mapping[Name, Name] = field(default_factory=dict)
     salvage: bool = False
 
-    def __call__(self, codec: Codec, job: Job) -> Outcome:
+    def read(self, job: Job) -> bytes:
+        return read_bytes(job.source)
+
+    def code(self, codec: Codec, jobs: Sequence[Job], inputs: Sequence[bytes]) -> list[Decoded]:
+        from diptych.codec.views import is_view_file
+
+        plain = not (self.region or self.maps or self.salvage or self.view == AUTO or is_view_file(self.view))
+        if len(inputs) > 1 and plain:
+            return [Decoded(self.view, {self.view: image}) for image in codec.decode_many(inputs, self.view)]
+        return [self._decoded(codec, data, job.source in self.maps) for job, data in zip(jobs, inputs, strict=True)]
+
+    def write(self, job: Job, given: bytes, made: Decoded) -> Outcome:
         from diptych.bitstream import read_header
         from diptych.io.images import write_picture
 
-        data = read_bytes(job.source)
-        codec, view, notes = _viewed(codec, self.view, data)
-        heat = self.maps.get(job.source)
-        views = list(dict.fromkeys([view, "machine", "human"] if heat else [view]))
-        pictures, error = self._decoded(codec, data, views)
-        shown = dict(zip(views, pictures, strict=True))
-        image = shown[view]
+        view, shown, notes, error = made
+        heat, image = self.maps.get(job.source), shown[view]
         lines = [self._map(shown["machine"], shown["human"], heat)] if heat else []
         make_folder(job.target.parent)
         write_picture(image, job.target, self.overwrite)
         name = f"{self.view} ({view:.2g})" if isinstance(view, float) else self.view
-        header = read_header(data)
-        size = size_of(header.width, header.height, len(data))
+        header = read_header(given)
+        size = size_of(header.width, header.height, len(given))
         part = f"{image.width} x {image.height} of " if self.region else ""
         line = f"{job.source} -> {job.target}: view {name}, {part}{size}"
         return Outcome(job.source, "\n".join([line, *lines]), notes, error and f"{job.source}: {error}")
 
-    def _decoded(
+    def _decoded(self, codec: Codec, data: bytes, both: bool) -> Decoded:
+        codec, view, notes = _viewed(codec, self.view, data)
+        views = list(dict.fromkeys([view, "machine", "human"] if both else [view]))
+        pictures, error = self._shown(codec, data, views)
+        return Decoded(view, dict(zip(views, pictures, strict=True)), notes, error)
+
+    def _shown(
         self, codec: Codec, data: bytes, views: Sequence[str | float]
     ) -> tuple[list[Image.Image], str | None]:
         """The views, and what they lack."""
@@ -160,7 +192,7 @@ class Decoding:
         places = " ".join(",".join(map(str, rectangle)) for rectangle in saved.lost)
         return saved.pictures, f"{len(saved.lost)} of {saved.tiles} tiles lost: {places}"
 
-    def _map(self, machine: Image.Image, human: Image.Image, target: Path) -> str:
+    def _map(self, machine: Image.Image, human: Image.Image, target: Name) -> str:
         from diptych.codec.view_difference import as_picture, difference, in_words
         from diptych.io.images import write_picture
 
@@ -169,7 +201,7 @@ class Decoding:
         write_picture(as_picture(levels), target, self.overwrite)
         return f"  {target}: {in_words(levels)}"
 
-    def dip(self, job: Job) -> Path:
+    def dip(self, job: Job) -> Name:
         return job.source
 
 
@@ -195,7 +227,7 @@ def _with_view(codec: Codec, view: str) -> Codec:
     return codec.with_view(load_view(Path(view), codec.frozen))
 
 
-def plan_maps(files: list[str], output: str, jobs: Sequence[Job], overwrite: bool) -> dict[Path, Path]:
+def plan_maps(files: list[str], output: str, jobs: Sequence[Job], overwrite: bool) -> dict[Name, Name]:
     """Where ``decode --map`` writes, by ``.dip`` file.
 
     Raises:

@@ -6,23 +6,26 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from diptych.cli.console import Batch, Outcome, carry_out, size_of, tell
+from diptych.cli.focus import Focus, FocusOn, focus_of
 from diptych.cli.goals import Coded, Encode, Goal, KeepShare, MeasuredView, MetricTarget, Tasks, goal_of, reach
-from diptych.cli.options import Jobs, ManifestFile, Model, Output, Overwrite, Quality, Resume
+from diptych.cli.options import Cluster, Device, Jobs, ManifestFile, Model, Output, Overwrite, Quality, Resume
 from diptych.codec.defaults import QUALITY
 from diptych.codec.views import AUTO
 from diptych.errors import extra
 from diptych.io.files import Job, make_folder, plan_jobs, write_bytes
+from diptych.io.places import Name
 
 if TYPE_CHECKING:
     from PIL import Image
 
     from diptych.codec.codec import Codec, Refine
+    from diptych.io.boxes import Box
+    from diptych.io.images import Picture
 
 
 def _checked_hint(value: str | None) -> str | None:
@@ -51,6 +54,7 @@ def encode(
     task: Tasks = None,
     target: MetricTarget = None,
     view: MeasuredView = None,
+    focus: FocusOn = None,
     verify: Annotated[
         bool, typer.Option("--verify", help="Decode each file and compare before it is put in place.")
     ] = False,
@@ -72,6 +76,8 @@ def encode(
     jobs: Jobs = 1,
     resume: Resume = False,
     manifest: ManifestFile = None,
+    device: Device = "cpu",
+    cluster: Cluster = None,
 ) -> None:
     """Turn photos into .dip files.
 
@@ -85,9 +91,12 @@ def encode(
       diptych encode photo.jpg --target-size 20000 --verify
       diptych encode photo.jpg --keep 0.95
       diptych encode photo.jpg --target ssimulacra2=60
+      diptych encode photo.jpg --focus detections --bpp 0.2
+      diptych encode camera/ --focus boxes.json -o compressed/
       diptych encode photo.jpg --optimize 30 --view-hint auto
       diptych encode 'holiday/**/*.jpg' scans/ -o compressed/
       diptych encode archive/ -o compressed/ --jobs all --manifest done.jsonl --resume
+      diptych encode s3://photos/ -o s3://compressed/ --cluster auto --manifest s3://lists/done.jsonl --resume
     """
     from diptych.io.formats import READS, left_out
 
@@ -97,15 +106,15 @@ def encode(
     if optimize:
         with extra("train", "--optimize"):
             import diptych.tasks.latent_search  # noqa: F401
-    goal = goal_of(keep, task, target, view)
+    goal, focus_on = goal_of(keep, task, target, view), focus_of(focus) if focus else None
     plan = plan_jobs(photos, output, READS, ".dip", overwrite or resume)
     if plan.left_out:
         others = left_out(plan.left_out)
         for sentence in others.others:
             tell(f"note: {sentence}")
         plan.refused.extend(others.pictures)
-    work = Encoding(quality, bpp, target_size, goal, verify, overwrite, view_hint is not None, optimize)
-    carry_out(plan, work, model, Batch(jobs, overwrite, resume, manifest))
+    work = Encoding(quality, bpp, target_size, goal, focus_on, verify, overwrite, view_hint is not None, optimize)
+    carry_out(plan, work, model, Batch(jobs, overwrite, resume, manifest, device, cluster))
 
 
 def _refuse_several(context: typer.Context, ways: Sequence[str]) -> None:
@@ -126,6 +135,7 @@ class Encoding:
     """Turn a photo into a ``.dip`` file, of a quality (0..100), of bits per pixel or bytes at most, or for a goal.
 
     Attributes:
+        focus: where the objects are, on which the bits are to be spent.
         hint: store as well how human a view the shipped task network does not notice.
         optimize: steps of search with the shipped task network; for a size, at the quality that fits it without,
             for a goal, in every coding.
@@ -135,28 +145,45 @@ class Encoding:
     bpp: float | None = None
     target_size: int | None = None
     goal: Goal | None = None
+    focus: Focus | None = None
     verify: bool = False
     overwrite: bool = False
     hint: bool = False
     optimize: int = 0
 
-    def __call__(self, codec: Codec, job: Job) -> Outcome:
+    def read(self, job: Job) -> Picture:
         from diptych.io.images import read_picture
 
-        image, notes = read_picture(job.source)
-        data, words, more, facts = self._coded(codec, image)
-        if self.hint:
-            data = _hinted(codec, data)
+        return read_picture(job.source)
+
+    def code(self, codec: Codec, jobs: Sequence[Job], inputs: Sequence[Picture]) -> list[Coded]:
+        if len(inputs) > 1 and self == Encoding(self.quality, overwrite=self.overwrite):
+            return [Coded(data) for data in codec.encode_many([picture.image for picture in inputs], self.quality)]
+        return [self._coded(codec, job, picture.image) for job, picture in zip(jobs, inputs, strict=True)]
+
+    def write(self, job: Job, given: Picture, made: Coded) -> Outcome:
+        image, notes = given
+        data, words, more, facts = made
         make_folder(job.target.parent)
         write_bytes(data, job.target, self.overwrite)
         line = f"{job.source} -> {job.target}: {size_of(image.width, image.height, len(data))}"
         return Outcome(job.source, f"{line}, {words}" if words else line, [*notes, *more], facts=facts)
 
-    def _coded(self, codec: Codec, image: Image.Image) -> Coded:
+    def _coded(self, codec: Codec, job: Job, image: Image.Image) -> Coded:
+        boxes = self.focus.boxes(job.source, image) if self.focus else []
+        coded = self._reached(codec, image, boxes)
+        if boxes:
+            told = f"focus on {len(boxes)} box{'es' * (len(boxes) > 1)}"
+            coded = coded._replace(words=f"{told}, {coded.words}" if coded.words else told)
+        elif self.focus:
+            coded = coded._replace(notes=[*coded.notes, "there is nothing to focus on, so it is coded evenly"])
+        return coded._replace(data=_hinted(codec, coded.data)) if self.hint else coded
+
+    def _reached(self, codec: Codec, image: Image.Image, focus: Sequence[Box]) -> Coded:
         refine = _search(codec, self.optimize) if self.optimize else None
 
         def encode(quality: float, refine: Refine | None = None) -> bytes:
-            return codec.encode(image, quality, self.verify, refine)
+            return codec.encode(image, quality, self.verify, refine, focus)
 
         if self.goal:
             return reach(self.goal, codec, image, partial(encode, refine=refine))
@@ -165,7 +192,7 @@ class Encoding:
             return Coded(encode(self.quality, refine))
         return _fitted(target, encode, partial(encode, refine=refine) if refine else None)
 
-    def dip(self, job: Job) -> Path:
+    def dip(self, job: Job) -> Name:
         return job.target
 
 

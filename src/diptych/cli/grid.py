@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,6 +13,7 @@ from diptych.io.files import (
     find_files,
     make_folder,
 )
+from diptych.io.places import Name
 
 if TYPE_CHECKING:
     pass
@@ -49,7 +49,7 @@ def grid(
 
     if stride is not None and stride not in STRIDES:
         raise typer.BadParameter(f"a stride is 2, 4, 8 or 16, not {stride}")
-    maps: dict[Path, Path] = {}
+    maps: dict[Name, Name] = {}
     if heat is not None:
         maps = maps_beside(photos, heat, READS, ".grid.png", overwrite)
         for target in maps.values():
@@ -59,7 +59,7 @@ def grid(
     each({path: partial(_grid, path, strides, maps.get(path), as_json, overwrite) for path in sources})
 
 
-def _grid(path: Path, strides: tuple[int, ...], target: Path | None, as_json: bool, overwrite: bool) -> str:
+def _grid(path: Name, strides: tuple[int, ...], target: Name | None, as_json: bool, overwrite: bool) -> str:
     from diptych.checkerboard.detector import grid_map, measure
     from diptych.io.images import read_picture, write_picture
 

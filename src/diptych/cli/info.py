@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -16,6 +15,7 @@ from diptych.io.files import (
     find_files,
     read_bytes,
 )
+from diptych.io.places import Name
 
 if TYPE_CHECKING:
     pass
@@ -30,8 +30,8 @@ def info(
     model: Annotated[
         bool, typer.Option("--model", help="Describe a codec instead: FILE, or the one in the package.")
     ] = False,
-    invention: Annotated[
-        bool, typer.Option("--invention", help="Decode as well, and tell where the views differ most.")
+    difference: Annotated[
+        bool, typer.Option("--difference", help="Decode as well, and tell where the views differ most.")
     ] = False,
 ) -> None:
     """Show what is in a .dip file, all checksums checked, or what a codec costs.
@@ -49,20 +49,20 @@ def info(
         return
     if not files:
         raise typer.BadParameter("name a .dip file, or use --model")
-    more = invention_facts() if invention else None
+    more = difference_facts() if difference else None
     each({path: partial(described, path, as_json, more) for path in find_files(files, {".dip"})})
 
 
-def invention_facts() -> Callable[[bytes], Mapping[str, Any]]:
-    """What ``info --invention`` adds to the facts of a file: a function of its bytes."""
+def difference_facts() -> Callable[[bytes], Mapping[str, Any]]:
+    """What ``info --difference`` adds to the facts of a file: a function of its bytes."""
     import diptych
-    from diptych.codec.view_difference import facts, invention_map
+    from diptych.codec.view_difference import difference_map, facts
 
     codec = diptych.load()
-    return lambda data: facts(invention_map(codec, data))
+    return lambda data: facts(difference_map(codec, data))
 
 
-def described(path: Path, as_json: bool, more: Callable[[bytes], Mapping[str, Any]] | None = None) -> str:
+def described(path: Name, as_json: bool, more: Callable[[bytes], Mapping[str, Any]] | None = None) -> str:
     """What is in a ``.dip`` file, and what ``more`` finds in its bytes."""
     from diptych.bitstream import unpack
     from diptych.codec import registry

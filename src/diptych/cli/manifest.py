@@ -1,10 +1,10 @@
 """The list of what was made of which file: JSON Lines, or CSV.
 
 A line is written when its file is complete, in one piece, so that a run that is killed leaves whole lines (a cut
-off last line is ignored). Its entries:
+off last line is ignored); elsewhere (``s3://``), lines of some seconds are written at once. Its entries:
 
 ===================================== ==========================================================================
-``source``, ``output``                paths, as the command was given them
+``source``, ``output``                names, as the command was given them
 ``bytes``, ``width``, ``height``,     of the ``.dip`` file, be it the source or the output; bytes are those of
 ``bpp``, ``quality``                  the whole file
 ``sha256``                            of the output, in hexadecimal
@@ -24,14 +24,17 @@ import io
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from io import BufferedReader, BytesIO
 from types import TracebackType
 from typing import Any, BinaryIO, Self
 
 from diptych.bitstream import read_header
 from diptych.cli.console import Outcome
 from diptych.errors import DiptychError
-from diptych.io.files import Job, make_folder, read_bytes, reason, refuse_existing, replacing
+from diptych.io.files import Job, existing, make_folder, read_bytes, reason, refuse_existing, write_bytes
+from diptych.io.places import Growing, Name, Place
 
 FIELDS = (
     "source",
@@ -68,8 +71,8 @@ class Manifest:
 
     def __init__(
         self,
-        path: Path,
-        dip: Callable[[Job], Path],
+        path: Name,
+        dip: Callable[[Job], Name],
         todo: Sequence[Job],
         done: Sequence[Job] = (),
         resume: bool = False,
@@ -80,16 +83,14 @@ class Manifest:
         self._dip = dip
         self._text = _text_of(path)
         self._jobs = {job.source: job for job in todo}
-        self._kept = self._lines_that_stay(done) if resume and os.path.exists(path) else []
+        self._kept = self._lines_that_stay(done) if resume and existing([path]) else []
         listed = {line["source"] for line in self._kept}
         self._unlisted = [job for job in done if str(job.source) not in listed]
-        self._file: BinaryIO | None = None
+        self._file: BinaryIO | Growing | None = None
 
     def add(self, outcome: Outcome) -> None:
         """Append the line of one of the jobs to do: it is done, or has failed."""
-        job = self._jobs[outcome.source]
-        written = outcome.error is None or outcome.line
-        line = self._line(job, outcome) if written else _failed(job, outcome.error)
+        line = outcome.entry or _failed(self._jobs[outcome.source], outcome.error)
         try:
             self._opened().write(self._text.write(line))
         except OSError as failure:
@@ -119,38 +120,56 @@ class Manifest:
             if source not in todo and not (source in finished and line["error"])
         ]
 
-    def _opened(self) -> BinaryIO:
+    def _opened(self) -> BinaryIO | Growing:
         """The file to append to; not made before there is a first line, as the codec may be missing."""
         if self._file is None:
-            make_folder(self._path.parent)
-            with replacing(self._path, overwrite=True) as file:
-                file.write(self._text.start)
-                file.writelines(map(self._text.write, self._kept))
-                file.writelines(self._text.write(self._line(job)) for job in self._unlisted)
-            self._file = open(self._path, "ab", buffering=0)  # noqa: SIM115
+            with ThreadPoolExecutor() as pool:  # where files are elsewhere, reading them is waiting
+                found = pool.map(lambda job: entry(job, self._dip(job)), self._unlisted)
+                lines = [*self._kept, *found]
+            start = b"".join([self._text.start, *map(self._text.write, lines)])
+            if isinstance(self._path, Place):
+                self._file = Growing(self._path, start)
+            else:
+                make_folder(self._path.parent)
+                write_bytes(start, self._path, overwrite=True)
+                self._file = open(self._path, "ab", buffering=0)  # noqa: SIM115
         return self._file
 
-    def _line(self, job: Job, outcome: Outcome | None = None) -> Line:
-        dip = self._dip(job)
-        try:
-            with open(dip, "rb") as file:
-                header = read_header(file.read(32))
-            with open(job.target, "rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-            length = dip.stat().st_size
-        except (OSError, DiptychError) as error:
-            return _failed(job, f"cannot read what was written: {reason(error)}")
-        line = {
-            "source": str(job.source),
-            "output": str(job.target),
-            "bytes": length,
-            "width": header.width,
-            "height": header.height,
-            "bpp": 8 * length / (header.width * header.height),
-            "quality": header.quality,
-            "sha256": digest,
-        }
-        return dict.fromkeys(FIELDS) | line | (dict(outcome.facts or {}, error=outcome.error) if outcome else {})
+
+def entry(job: Job, dip: Name, outcome: Outcome | None = None) -> Line:
+    """The line of a job whose files are there, or which has failed; what is to be known is read from the files.
+
+    Args:
+        dip: the ``.dip`` file among the two of the job.
+        outcome: None for a job that was done in an earlier run.
+    """
+    if outcome and outcome.error is not None and not outcome.line:
+        return _failed(job, outcome.error)
+    try:
+        with ExitStack() as stack:
+            coded = stack.enter_context(_open(dip))
+            output = coded if dip == job.target else stack.enter_context(_open(job.target))
+            header = read_header(coded.read(32))
+            length = coded.seek(0, os.SEEK_END)
+            output.seek(0)
+            digest = hashlib.file_digest(output, "sha256").hexdigest()
+    except (OSError, DiptychError) as error:
+        return _failed(job, f"cannot read what was written: {reason(error)}")
+    line = {
+        "source": str(job.source),
+        "output": str(job.target),
+        "bytes": length,
+        "width": header.width,
+        "height": header.height,
+        "bpp": 8 * length / (header.width * header.height),
+        "quality": header.quality,
+        "sha256": digest,
+    }
+    return dict.fromkeys(FIELDS) | line | (dict(outcome.facts or {}, error=outcome.error) if outcome else {})
+
+
+def _open(path: Name) -> BytesIO | BufferedReader:
+    return BytesIO(read_bytes(path)) if isinstance(path, Place) else open(path, "rb")
 
 
 def _failed(job: Job, error: str | None) -> Line:
@@ -202,7 +221,7 @@ class _Csv:
         return [dict(zip(FIELDS, row, strict=True)) for row in rows[1:]]
 
 
-def _text_of(path: Path) -> type[_JsonLines] | type[_Csv]:
+def _text_of(path: Name) -> type[_JsonLines] | type[_Csv]:
     kinds: dict[str, type[_JsonLines] | type[_Csv]] = {".jsonl": _JsonLines, ".csv": _Csv}
     if path.suffix.lower() not in kinds:
         raise DiptychError(f"cannot write {path}: a manifest's name ends in .jsonl or .csv")

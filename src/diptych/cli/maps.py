@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 from diptych.errors import DiptychError
 from diptych.io.files import (
     STANDARD,
     plan_jobs,
 )
-
-if TYPE_CHECKING:
-    pass
+from diptych.io.places import Name
 
 
 def maps_beside(
     inputs: list[str], output: str, reads: Collection[str], suffix: str, overwrite: bool
-) -> dict[Path, Path]:
+) -> dict[Name, Name]:
     plan = plan_jobs(inputs, output, reads, suffix, overwrite)
     if plan.refused:
         raise DiptychError(plan.refused[0])

@@ -49,15 +49,32 @@ Model = Annotated[
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that exist already.")]
 Jobs = Annotated[
     int,
-    typer.Option("-j", "--jobs", metavar="N|all", parser=_workers, help="Files to work on at once, in processes."),
+    typer.Option(
+        "-j",
+        "--jobs",
+        metavar="N|all",
+        parser=_workers,
+        help="Files to work on at once, in processes; on a GPU, in a batch.",
+    ),
 ]
 Resume = Annotated[bool, typer.Option("--resume", help="Keep files that exist already, write the missing ones.")]
 ManifestFile = Annotated[
-    Path | None,
+    str | None,
     typer.Option(
         "--manifest",
         metavar="FILE.jsonl|FILE.csv",
         help="List what was made of which file: bytes, size, quality, SHA-256.",
+        show_default=False,
+    ),
+]
+Device = Annotated[
+    str, typer.Option(metavar="cpu|cuda", help="Where to compute; on a GPU, in batches of one size and quality.")
+]
+Cluster = Annotated[
+    str | None,
+    typer.Option(
+        metavar="auto|ADDRESS",
+        help="Have a Ray cluster do it: the one of this machine, or of an address such as ray://head:10001.",
         show_default=False,
     ),
 ]

@@ -27,6 +27,7 @@ from diptych.codec import defaults, registry, tiling
 from diptych.codec.engine import Engine, engine_for
 from diptych.codec.engine.complexity import complexity
 from diptych.codec.engine.transforms import Transforms
+from diptych.codec.focus import focused
 from diptych.codec.tiling import Area
 from diptych.codec.views import dial
 from diptych.codec.weights import FrozenCodec, human_beside, load_codec, load_view
@@ -35,6 +36,8 @@ from diptych.io.images import to_rgb
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from diptych.io.boxes import Box
 
 TILE = 1024
 """Side, in pixels, of the tiles of pictures too large for one."""
@@ -89,6 +92,10 @@ class Codec:
         self.model_id = frozen.model_id
         self.alone = alone
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """What a codec is made of anew in another process, by the CPU's engine there."""
+        return Codec, (self.frozen, self.transforms.human, None, self.alone)
+
     @property
     def has_human_view(self) -> bool:
         """Whether there is any view but the machine view."""
@@ -99,7 +106,12 @@ class Codec:
         return Codec(self.frozen, human, self.transforms.engine)
 
     def encode(
-        self, image: Picture, quality: float = defaults.QUALITY, verify: bool = False, refine: Refine | None = None
+        self,
+        image: Picture,
+        quality: float = defaults.QUALITY,
+        verify: bool = False,
+        refine: Refine | None = None,
+        focus: Sequence[Box] = (),
     ) -> bytes:
         """Code a picture.
 
@@ -109,22 +121,25 @@ class Codec:
             verify: decode the file again and compare its latents with those that were meant.
             refine: finds better latents before they are quantized, such as a
                 :class:`diptych.tasks.latent_search.Search`.
+            focus: boxes of x, y, width, height in pixels, outside of which little is to be spent; none for an even
+                picture. See :mod:`diptych.codec.focus`.
 
         Returns:
             The bytes of a ``.dip`` file.
 
         Raises:
-            DiptychError: if the quality is out of range, ``image`` is not a picture, or the file does not
-                verify.
+            DiptychError: for a quality out of range, what is no picture, or a file that does not verify.
         """
         pixels = as_pixels(image)
         header = self._header(pixels, quality)
+        if len(focus):
+            pixels = focused(pixels, focus, header.quality)
         (y,) = self._analyze([pixels], [header])
         if refine:
             y = refine(y, pixels, header)
         return self._code(y, header, verify)
 
-    def encode_many(self, images: Sequence[Picture], quality: float = 40) -> list[bytes]:
+    def encode_many(self, images: Sequence[Picture], quality: float = defaults.QUALITY) -> list[bytes]:
         """Code pictures, as :meth:`encode` does each: those of one size go through the transforms together where
         the engine gains from it, as on a GPU, and entropy coding runs in threads beside them.
 

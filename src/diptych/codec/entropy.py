@@ -28,7 +28,7 @@ from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
 from diptych.bitstream import SCALES, SYMBOL_LIMIT, Decoder, SymbolTables, encode
-from diptych.codec.architecture import HYPER_STRIDE, PARTS, ROUNDS, nearest_knot
+from diptych.codec.architecture import HYPER_STRIDE, PARTS, ROUNDS
 from diptych.errors import ModelError
 
 WEIGHT_BITS = 12
@@ -82,7 +82,7 @@ class EntropyModel:
     """Everything that turns symbols into distributions, and the tables that code them.
 
     Args:
-        arrays: of a codec file, with the shapes of :func:`diptych.codec.architecture.integer_shapes`.
+        arrays: of a codec file, with the shapes of :func:`diptych.codec.weights.integer_shapes`.
 
     Raises:
         ModelError: if the integers are not sound, or a network of them not provably exact.
@@ -273,3 +273,8 @@ def _corners(project: Layer, mine: NDArray[np.bool_]) -> Iterator[tuple[slice, s
 
 def _symbols(residual: NDArray[np.float64]) -> NDArray[np.int32]:
     return np.rint(residual).clip(1 - SYMBOL_LIMIT, SYMBOL_LIMIT - 1).astype(np.int32)
+
+
+def nearest_knot(quality: float) -> int:
+    """The knot whose prior of the hyper-latents holds for a quality kept to 1/100; halves go up."""
+    return (round(quality * 100) + 500) // 1000

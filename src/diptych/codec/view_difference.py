@@ -47,7 +47,7 @@ class Region(NamedTuple):
     mean: float
 
 
-def invention_map(
+def difference_map(
     codec: Codec, data: bytes, region: tuple[int, int, int, int] | None = None
 ) -> NDArray[np.float32]:
     """How far the human view of a file is from its machine view.
@@ -103,7 +103,7 @@ def largest_region(levels: NDArray[np.float32], threshold: float = THRESHOLD) ->
 
 
 def facts(levels: NDArray[np.float32]) -> dict[str, float | str]:
-    """What ``diptych info --invention`` says of a map, in levels of 255."""
+    """What ``diptych info --difference`` says of a map, in levels of 255."""
     region = largest_region(levels)
     said: dict[str, float | str] = {"views_differ": float(levels.mean()), "views_differ_most": float(levels.max())}
     if region is None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from diptych.codec.architecture import Shapes, Widths, float_shapes, integer_shapes
+from diptych.codec.architecture import PARTS, QUALITY_KNOTS, ROUNDS, Widths
 from diptych.codec.entropy import EntropyModel, count_passes
 from diptych.errors import ModelError
 from diptych.io.files import make_folder, write_bytes
@@ -30,6 +30,7 @@ HALF = ("g_a.", "g_s.", "h_a.")
 """Networks, by the start of their tensors' names, that are kept in float16."""
 
 Arrays = dict[str, NDArray[Any]]
+Shapes = dict[str, tuple[int, ...]]
 
 
 class FrozenCodec(NamedTuple):
@@ -181,3 +182,64 @@ def _kind(name: str, integer: bool) -> type:
     if name in ("passes", "prior.index"):
         return np.uint8
     return np.int16 if name.endswith(".weight") else np.int32
+
+
+def float_shapes(widths: Widths) -> Shapes:
+    """Names and shapes of the weights of ``g_a``, ``g_s``, ``h_a`` and of the gains."""
+    m, n, k = widths.latent, widths.eighth, widths.quarter
+    z, a = widths.hyper_latent, widths.hyper_analysis
+    knots = {"g_a.quality.knots": n, "g_s.quality.knots": m, "gains.log_gain": m, "gains.log_inverse": m}
+    shapes: Shapes = {name: (QUALITY_KNOTS, channels) for name, channels in knots.items()}
+    for name, kernel in {
+        "g_a.front": (n, 48, 3, 3),
+        "g_a.down": (m, n, 3, 3),
+        "g_s.stages.latent.0": (m, m, 1, 1),
+        "h_a.first": (a, m, 3, 3),
+        "h_a.second": (z, a, 3, 3),
+        "h_a.mix": (z, z, 1, 1),
+    }.items():
+        shapes |= {f"{name}.weight": kernel, f"{name}.bias": kernel[:1]}
+    for name, kernel in {
+        "g_s.stages.eighth.0": (m, n, 4, 4),
+        "g_s.stages.quarter.0": (n, k, 4, 4),
+        "g_s.stages.pixel": (k, 3, 8, 8),
+    }.items():
+        shapes |= {f"{name}.weight": kernel, f"{name}.bias": kernel[1:2]}
+    for name, channels in _blocks(widths):
+        shapes |= {
+            f"{name}.spatial.weight": (channels, 1, 3, 3),
+            f"{name}.spatial.bias": (channels,),
+            f"{name}.expand.weight": (2 * channels, channels, 1, 1),
+            f"{name}.expand.bias": (2 * channels,),
+            f"{name}.project.weight": (channels, 2 * channels, 1, 1),
+            f"{name}.project.bias": (channels,),
+        }
+    return shapes
+
+
+def integer_shapes(widths: Widths, rounds: int) -> Shapes:
+    """Names and shapes of the integers of the entropy path, tables excepted, with ``rounds`` of context."""
+    m, z, n, c = widths.latent, widths.hyper_latent, widths.hyper, widths.context
+    shapes: Shapes = {"passes": (m, 2, 2), "prior.mean": (QUALITY_KNOTS, z), "prior.index": (QUALITY_KNOTS, z)}
+    layers: Shapes = {}
+    for number in range(ROUNDS):
+        out = 2 * m if number == ROUNDS - 1 else 4 * z
+        layers |= _layers("h_s", number, (z, 9), (n, z), (out, n))
+    for number in range(rounds):
+        layers |= _layers("context", number, (m, 9), (c, m + n), (2 * m, c))
+    for name, shape in layers.items():
+        shapes |= {f"{name}.weight": shape, f"{name}.bias": shape[:1]}
+    return shapes
+
+
+def _layers(network: str, number: int, *shapes: tuple[int, ...]) -> Shapes:
+    return {f"{network}.{len(PARTS) * number + part}": shape for part, shape in enumerate(shapes)}
+
+
+def _blocks(widths: Widths) -> Iterator[tuple[str, int]]:
+    m, n, k = widths.latent, widths.eighth, widths.quarter
+    yield from ((f"g_a.eighth.{number}", n) for number in range(4))
+    yield from ((f"g_a.latent.{number}", m) for number in range(2))
+    yield from ((f"g_s.stages.latent.{number}", m) for number in range(1, 3))
+    yield from ((f"g_s.stages.eighth.{number}", n) for number in range(1, 5))
+    yield "g_s.stages.quarter.1", k

@@ -28,6 +28,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from diptych.errors import DiptychError
 from diptych.io.files import make_folder, read_bytes, write_bytes
+from diptych.io.places import Name
 
 FORMAT = "diptych-results-1"
 ORIGINAL = "original"
@@ -226,7 +227,7 @@ def read(path: Path) -> Results:
     return found
 
 
-def read_if_results(path: Path) -> Results | None:
+def read_if_results(path: Name) -> Results | None:
     """The results in a file, or None if it is JSON of something else, which names no format.
 
     Raises:

@@ -24,8 +24,9 @@ from diptych.errors import DiptychError, PictureError
 from diptych.io import formats
 from diptych.io.develop import Picture as Picture
 from diptych.io.develop import converted, stored_orientation, turned
-from diptych.io.files import STANDARD, read_bytes, reason, replacing
+from diptych.io.files import STANDARD, named, read_bytes, reason, replacing
 from diptych.io.formats import READS as READS
+from diptych.io.places import Name, Place
 
 BYTES_PER_PIXEL = 8
 """Memory a picture takes at the least: four bytes a pixel in Pillow, three in the codec, and its latents."""
@@ -80,7 +81,7 @@ class Layout(NamedTuple):
     orientation: int
 
 
-def read_picture(path: str | Path) -> Picture:
+def read_picture(path: str | Name) -> Picture:
     """Read a photo of any kind that Pillow knows.
 
     Raises:
@@ -145,7 +146,7 @@ def to_rgb(image: Image.Image) -> Picture:
         raise PictureError(f"cannot use the picture: {_explain(error)}") from None
 
 
-def write_picture(image: Image.Image, path: str | Path, overwrite: bool = False) -> None:
+def write_picture(image: Image.Image, path: str | Name, overwrite: bool = False) -> None:
     """Write a picture in the format its suffix names (PNG without one), completely or not at all.
 
     PNG, WebP, TIFF, BMP and PPM keep every pixel; JPEG and AVIF are written at quality 95.
@@ -155,13 +156,13 @@ def write_picture(image: Image.Image, path: str | Path, overwrite: bool = False)
     """
     format, options = picture_format(path)
     try:
-        with replacing(Path(path), overwrite) as file:
+        with replacing(named(path), overwrite) as file:
             image.save(file, format, **options)
     except DiptychError as error:
         raise PictureError(str(error)) from None
 
 
-def picture_format(path: str | Path) -> tuple[str, dict[str, Any]]:
+def picture_format(path: str | Name) -> tuple[str, dict[str, Any]]:
     """Pillow's name of the format that a path's suffix stands for, and the options it is written with.
 
     Raises:
@@ -199,13 +200,15 @@ def _own_limit() -> Iterator[None]:
 
 
 @contextmanager
-def _reading(path: str | Path, header_only: bool = False) -> Iterator[tuple[Image.Image, formats.Source]]:
+def _reading(path: str | Name, header_only: bool = False) -> Iterator[tuple[Image.Image, formats.Source]]:
     """The opened picture, and what can be read again: the file, or what came out of a stream."""
-    path = Path(path)
-    source: formats.Source = path
+    path = named(path)
+    source: formats.Source
     try:
-        if path == STANDARD or path.is_fifo() or path.is_char_device():
+        if isinstance(path, Place) or path == STANDARD or path.is_fifo() or path.is_char_device():
             source = BytesIO(read_bytes(path))
+        else:
+            source = path
         with _own_limit(), formats.opened(source) as image:
             if not header_only:
                 _refuse_giant(image)

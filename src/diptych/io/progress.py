@@ -49,8 +49,10 @@ def _lines(total: int, what: str, done: int, every: float) -> Advance:
         now = time.monotonic()
         if now - said >= every or done == total:
             said = now
-            left = (now - start) / (done - before) * (total - done)
-            print(f"{what}: {done} of {total}, {_span(left)} left  {note}".rstrip(), file=sys.stderr, flush=True)
+            pace = (now - start) / (done - before)
+            rate = f"{1 / pace:.3g}/s, " if pace else ""
+            line = f"{what}: {done} of {total}, {rate}{_span(pace * (total - done))} left"
+            print(f"{line}  {note}".rstrip(), file=sys.stderr, flush=True)
 
     return advance
 

@@ -7,7 +7,7 @@
 Passes after the first correct both by what is known already: see :mod:`diptych.nn.context`. Latents arrive
 scaled by the quality's gains, in units of the quantization step; so do the means that leave. The prior of
 ``z`` is a Gaussian whose mean and scale index are stored per channel and quality knot. Both priors share the
-64 tables of :mod:`diptych.bitstream.tables`.
+64 tables of :mod:`diptych.bitstream.coder`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from diptych.bitstream.tables import SCALES
+from diptych.bitstream.coder import SCALES
 from diptych.codec.architecture import QUALITY_KNOTS, Widths
 from diptych.codec.entropy import INDEX_GAIN, INDEX_START, LEVELS
 from diptych.nn.integer import Depthwise, Pointwise

@@ -52,11 +52,11 @@ def write(folder: Path, models: Sequence[Path] = (), overwrite: bool = False) ->
     """
     if os.path.lexists(folder) and not folder.is_dir():
         raise DiptychError(f"cannot write into {folder}: it is not a folder")
-    paths = models or [known.path for known in registry.known() if known.in_package and known.problem is None]
+    paths = models or in_package()
     with _staged(folder) as staging:
         for path in sorted(STATIC.iterdir()):
             write_bytes(path.read_bytes(), staging / path.name)
-        _write_codecs(paths, staging / CODECS)
+        write_codecs(paths, staging / CODECS)
         files = sorted(path.relative_to(staging) for path in staging.rglob("*") if path.is_file())
         files.sort(key=lambda path: path == INDEX)
         for file in files:
@@ -65,8 +65,17 @@ def write(folder: Path, models: Sequence[Path] = (), overwrite: bool = False) ->
     return files
 
 
-def _write_codecs(paths: Sequence[Path], folder: Path) -> None:
-    """What decoding needs of each codec, and the list of them."""
+def in_package() -> list[Path]:
+    """The codecs that are decoded where none is named: those of the package."""
+    return [known.path for known in registry.known() if known.in_package and known.problem is None]
+
+
+def write_codecs(paths: Sequence[Path], folder: Path) -> None:
+    """Write what decoding needs of each codec, and ``codecs.json``, the list of them.
+
+    Raises:
+        DiptychError: as :func:`write`.
+    """
     known: dict[str, dict[str, object]] = {}
     for path in paths:
         frozen = load_codec(path)

@@ -1,6 +1,6 @@
 """Example photos: what each becomes in both views and in other codecs' files of as many bytes.
 
-photo ──> .dip ──> machine view, human view ──> pictures, detections, invention map, grid maps
+photo ──> .dip ──> machine view, human view ──> pictures, detections, difference map, grid maps
   └────────────> JPEG, AVIF of as many bytes ──┘
 """
 
@@ -237,7 +237,7 @@ def _grid(shots: Sequence[Shot]) -> Sheet | None:
 
 def _maps(machine: Image.Image, human: Image.Image, grid: Measurement | None) -> list[Map]:
     levels = view_difference.difference(machine, human)
-    maps = [Map("Invention map", _apart(levels), overlay(levels / view_difference.FULL_SCALE, human))]
+    maps = [Map("Difference map", _apart(levels), overlay(levels / view_difference.FULL_SCALE, human))]
     if grid is not None and min(machine.size) >= TILE:
         stride = grid.worst.stride
         for name, picture in (("machine", machine), ("human", human)):

@@ -11,6 +11,7 @@ from diptych.codec import defaults
 from diptych.errors import DiptychError
 from diptych.evaluation.results import Results, read_if_results
 from diptych.io.files import refuse_existing, write_bytes
+from diptych.io.places import Name, Place
 from diptych.report.demo import NO_TASK
 from diptych.report.examples import FITTED, example
 from diptych.report.page import card, making, page
@@ -29,7 +30,7 @@ class Made(NamedTuple):
 
 
 def run(
-    sources: Sequence[Path],
+    sources: Sequence[Name],
     photos: Sequence[Path],
     target: Path,
     codec: Codec,
@@ -55,7 +56,7 @@ def run(
             written. Nothing is written unless everything could be made.
     """
     for path in (*sources, *photos):
-        if target.exists() and path.exists() and target.samefile(path):
+        if not isinstance(path, Place) and target.exists() and path.exists() and target.samefile(path):
             raise DiptychError(f"{target} is to be read and written at once; choose another name with -o")
     refuse_existing(target, overwrite)
     found, notes = _read(sources)
@@ -74,7 +75,7 @@ def run(
     return Made(target, notes)
 
 
-def _read(sources: Sequence[Path]) -> tuple[dict[str, Results], list[str]]:
+def _read(sources: Sequence[Name]) -> tuple[dict[str, Results], list[str]]:
     found, notes = {}, []
     for path in sources:
         source = read_if_results(path)

@@ -29,6 +29,8 @@ from diptych.serve.pool import Pool
 from diptych.serve.uploads import received, reserved
 
 STATIC = Path(__file__).parent / "static"
+DECODER = STATIC.parents[1] / "page" / "static"
+"""The modules that decode ``.dip`` files in a browser; ``/codecs`` is what they need of codecs."""
 FACTS = "Diptych-Facts"
 """Header of an answer that is a file: what is known of it, as JSON."""
 
@@ -167,12 +169,15 @@ def _lifespan(pool: Pool) -> Callable[[FastAPI], Any]:
         with TemporaryDirectory(prefix="diptych-serve-", ignore_cleanup_errors=True) as scratch:
             app.state.scratch = Path(scratch)
             app.state.about = await pool.start()
+            await pool.run(worker.publish, app.state.scratch / "codecs")
+            app.mount("/codecs", StaticFiles(directory=app.state.scratch / "codecs"))
             yield
 
     return lifespan
 
 
 def _add_page(app: FastAPI, pool: Pool, folder: Folder | None, token: str | None) -> None:
+    app.mount("/static/decoder", StaticFiles(directory=DECODER))
     app.mount("/static", StaticFiles(directory=STATIC))
 
     @app.get("/", include_in_schema=False)
@@ -212,9 +217,9 @@ def _add_codec(app: FastAPI, pool: Pool) -> None:
         return await _made(pool, request, worker.FORMATS[format], worker.decode, view, format)
 
     @app.post("/map", **_takes([DIP], "image/png"))
-    async def invention_map(request: Request) -> FileResponse:
+    async def difference_map(request: Request) -> FileResponse:
         """Show where the two views of a .dip file differ, so where texture may be invented, as a heat map."""
-        return await _made(pool, request, "image/png", worker.invention)
+        return await _made(pool, request, "image/png", worker.difference)
 
     @app.post("/detect", **_takes(["image/*", DIP], "application/json"))
     async def detect(request: Request, view: View = defaults.VIEW) -> Detections:

@@ -60,6 +60,14 @@ def about(setup: Setup) -> Facts:
     }
 
 
+def publish(setup: Setup, folder: Path) -> Facts:
+    """Write what the page needs to decode files of the codec itself, or of those in the package."""
+    from diptych.page import in_package, write_codecs
+
+    write_codecs([Path(setup.model)] if setup.model else in_package(), folder)
+    return {}
+
+
 def encode(setup: Setup, photo: Path, target: Path, quality: float) -> Facts:
     """Photo to ``.dip`` file."""
     codec = _codec(setup)
@@ -93,11 +101,11 @@ def thumbnail(setup: Setup, photo: Path, target: Path) -> Facts:
     return {"width": image.width, "height": image.height}
 
 
-def invention(setup: Setup, dip: Path, target: Path) -> Facts:
+def difference(setup: Setup, dip: Path, target: Path) -> Facts:
     """Heat map of where the two views of a ``.dip`` file differ."""
-    from diptych.codec.view_difference import as_picture, facts, in_words, invention_map
+    from diptych.codec.view_difference import as_picture, difference_map, facts, in_words
 
-    levels = invention_map(_codec(setup), _dip(setup, dip))
+    levels = difference_map(_codec(setup), _dip(setup, dip))
     _save(as_picture(levels), target, "png")
     return {**facts(levels), "summary": in_words(levels)}
 

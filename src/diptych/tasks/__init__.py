@@ -89,7 +89,7 @@ def load_task(path: str | Path) -> Any:
         DiptychError: the extra ``train``, or ``onnx`` for a description, is not installed.
     """
     if Path(path).suffix.lower() in (".yaml", ".yml", ".json"):
-        with extra("onnx", str(path)):
+        with extra("train,onnx", str(path)):
             return _build(read_description(Path(path)))
     return _load_detector(Path(path))
 

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from diptych.codec.architecture import HYPER_STRIDE, knot_weights
+from diptych.codec.architecture import HYPER_STRIDE, QUALITY_KNOTS
 from diptych.codec.engine.graphs import CELL, Arrays, Engine, Function, analysis, synthesis
 from diptych.codec.entropy import ONE
 from diptych.codec.views import MACHINE
@@ -135,3 +135,9 @@ def _pictures(corners: NDArray[np.float32]) -> NDArray[np.uint8]:
     rows = levels.astype(np.uint8).reshape(count, height, width, CELL, 3 * CELL).swapaxes(2, 3)
     edge = CELL // 2
     return rows.reshape(count, height * CELL, width * CELL, 3)[:, edge:-edge, edge:-edge]
+
+
+def knot_weights(quality: float) -> NDArray[np.float32]:
+    """Linear interpolation weights ``(QUALITY_KNOTS,)`` of a quality 0..100 over the knots."""
+    position = quality * (QUALITY_KNOTS - 1) / 100
+    return np.maximum(1 - np.abs(position - np.arange(QUALITY_KNOTS)), 0).astype(np.float32)

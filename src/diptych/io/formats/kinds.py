@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from importlib.util import find_spec
-from pathlib import Path
 from typing import NamedTuple
+
+from diptych.io.places import Name
 
 _READ = """
     .apng .avif .avifs .bmp .dib .gif .ico .j2c .j2k .jfif .jp2 .jpc .jpe .jpeg .jpf .jpg .jpx .mpo
@@ -58,7 +60,7 @@ SHOWN = 5
 """Names that stand in a sentence; the rest is counted."""
 
 
-def left_out(paths: Iterable[Path]) -> LeftOut:
+def left_out(paths: Iterable[Name]) -> LeftOut:
     """Sentences on files with suffixes that are not in :data:`READS`; ``.dip`` files need none."""
     reasons: dict[str, list[str]] = {}
     others: list[str] = []
@@ -66,7 +68,7 @@ def left_out(paths: Iterable[Path]) -> LeftOut:
     for path in paths:
         suffix = path.suffix.lower()
         why = why_unread(suffix)
-        if path.is_dir():
+        if os.path.isdir(path):
             links.append(path.name)
             continue
         if why:

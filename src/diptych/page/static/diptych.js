@@ -21,6 +21,11 @@ const VIEWS = { machine: 0, human: 1 };
 const pool = new Pool();
 let codecs; // what codecs.json says, once it was asked for
 
+/** Has other codecs used than those beside this module: as codecs.json tells them, with addresses of any kind. */
+export function useCodecs(known) {
+  codecs = Promise.resolve(known);
+}
+
 /**
  * Reads a file: all of it is checked, and its latents are decoded.
  * @param {ArrayBuffer|Uint8Array} data

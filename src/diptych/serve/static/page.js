@@ -1,5 +1,6 @@
 // The page: what the user wishes (file, dials, boxes), made by the server, shown.
 
+import * as browser from "./browser.js";
 import * as folder from "./folder.js";
 import { colour, draw } from "./marks.js";
 import { Latest, Unauthorized, file, hasToken, json, useToken } from "./server.js";
@@ -25,14 +26,16 @@ async function product(what, from, make) {
 }
 
 async function picture(what, from, path, body) {
-  return product(what, from, async () => {
-    const { blob, facts } = await file(path, body);
-    const url = URL.createObjectURL(blob);
-    const image = new Image();
-    image.src = url;
-    await image.decode();
-    return { url, facts };
-  });
+  return product(what, from, async () => loaded(await file(path, body)));
+}
+
+/** The address of a picture that is ready to be shown, and what is known of it. */
+async function loaded({ blob, facts }) {
+  const url = URL.createObjectURL(blob);
+  const image = new Image();
+  image.src = url;
+  await image.decode();
+  return { url, facts };
 }
 
 async function refresh(stale) {
@@ -74,7 +77,11 @@ function* steps(wish) {
       tell(dip.facts, dip.facts.notes);
     };
   }
-  const decoded = (what, view) => picture(what, `${dip.id} ${view}`, `/decode?view=${view}`, dip.blob);
+  const decoded = (what, view) =>
+    product(what, `${dip.id} ${view}`, async () => {
+      const here = wish.dip && (await browser.decoded(dip.blob, view)); // the dial moves without a request
+      return loaded(here || (await file(`/decode?view=${view}`, dip.blob)));
+    });
   yield async () => {
     say("Decoding");
     const { url, facts } = await decoded("right", wish.view);
