@@ -117,6 +117,14 @@ def needed() -> Sheet:
     return Sheet("", ["network", *head], rows)
 
 
+def anchors() -> Sheet:
+    """What made the anchors' files: versions, options, command lines."""
+    made = {
+        name: how for file in ("eval-voc", "eval-kodak", "eval-pixel") for name, how in found(file).anchors.items()
+    }
+    return Sheet("", ["anchor", "encoder and options"], [[f"`{name}`", f"`{how}`"] for name, how in made.items()])
+
+
 def views() -> Sheet:
     """What the human view changes in the same files."""
     results = found("eval-voc")
@@ -140,7 +148,7 @@ def views() -> Sheet:
 
 
 TABLES: dict[str, Callable[[], Sheet]] = {
-    table.__name__: table for table in (glance, people, people_voc, machines, judges, needed, views)
+    table.__name__: table for table in (glance, people, people_voc, machines, judges, needed, anchors, views)
 }
 
 
