@@ -100,11 +100,10 @@ class Summary:
 
     def needed(self) -> Iterator[Needed]:
         """Bits per pixel that each view and anchor needs for a share of the scores on the originals."""
-        for (codec, view), variants in self._curves.items():
-            for metric, on_originals in self._draws[Variant(codec=ORIGINAL)].items():
-                if kind_of(metric) in ("ap50", *AGREEMENTS):
-                    for share in SHARES:
-                        yield self._needed(codec, view, variants, metric, share, share * on_originals)
+        for metric, on_originals in self._draws[Variant(codec=ORIGINAL)].items():
+            for (codec, view), variants in self._curves.items() if kind_of(metric) in ("ap50", *AGREEMENTS) else ():
+                for share in SHARES:
+                    yield self._needed(codec, view, variants, metric, share, share * on_originals)
 
     def _of(self, variant: Variant) -> Draws:
         """All statistics of one variant."""

@@ -55,6 +55,8 @@ METRICS = {
 _COARSE = ("psnr", "ssimulacra2", "grid", "spectral")
 _WIDE = 32
 """Cells longer than this are text, to be broken."""
+_NEARLY_ALL = 0.995
+"""Part of the resamples from which on it is written as all."""
 _WIDEST = 500
 """Columns that a table may take on a terminal, where a broken line can still be read and a cut cell cannot."""
 
@@ -170,7 +172,7 @@ def saving(entry: BdRate) -> str:
     """Bits against another codec, in percent, or why there is no number."""
     if entry.problem:
         return entry.problem
-    part = f" in {entry.defined:.0%} of resamples" if entry.defined != 1 else ""
+    part = f" in {entry.defined:.0%} of resamples" if entry.defined < _NEARLY_ALL else ""
     return spread(entry, "+.1f") + part
 
 
@@ -211,7 +213,7 @@ def _needed(found: Results) -> Sheet:
     shares = sorted({entry.share for entry in found.needed})
     rows: dict[tuple[str, str], dict[float, str]] = {}
     for entry in found.needed:
-        named = entry.metric.rpartition(".")[0], titled(entry.codec, entry.view)
+        named = _equal(found, entry.metric), titled(entry.codec, entry.view)
         rows.setdefault(named, {})[entry.share] = rate(entry)
     return Sheet(
         "Bits per pixel needed for a share of the score on the originals",
@@ -223,7 +225,7 @@ def _needed(found: Results) -> Sheet:
 
 def rate(entry: Needed) -> str:
     if entry.value is None:
-        some = f" (in {1 - entry.reached:.0%} of resamples)" if entry.reached else ""
+        some = f" (in {1 - entry.reached:.0%} of resamples)" if 1 - entry.reached < _NEARLY_ALL else ""
         return f"not reached{some}"
     high = "not reached" if entry.high is None else f"{entry.high:.3f}"
     return f"{'≤ ' * entry.at_smallest}{entry.value:.3f} ({number(entry.low, '.3f')} .. {high})"
