@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import logging
 import os
 import platform
 import random
@@ -108,6 +109,7 @@ def failing_s3(share: float) -> Iterable[dict[str, int]]:
             return [FAILED]
         return store(environ, start)
 
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # a line for each request else
     server = make_server("127.0.0.1", 0, application, threaded=True)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     os.environ["AWS_ENDPOINT_URL"] = f"http://127.0.0.1:{server.port}"
@@ -220,8 +222,7 @@ def on_s3(work: Path, nodes: Nodes, expected: dict[str, str]) -> dict[str, Any]:
     store, count = s3fs.S3FileSystem(use_listings_cache=False, skip_instance_cache=True), len(expected)
     for bucket in ("tiles", "coded"):
         store.mkdir(bucket)
-    for path in (work / "in").iterdir():
-        store.pipe_file(f"tiles/{path.name}", path.read_bytes())
+    store.pipe({f"tiles/{path.name}": path.read_bytes() for path in (work / "in").iterdir()})
     command = encode("s3://tiles/", "s3://coded/out/", "--cluster", nodes.address)
     process = until(count // 3, command)
     nodes.kill()

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from diptych.cluster import decode, encode, on_cluster
 from diptych.codec.codec import Codec
@@ -137,6 +138,12 @@ def test_by_a_client(cluster: Any, folder: Path, codec_file: Path, codec: Codec)
     done = subprocess.run(words, cwd=folder, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     check(folder, codec)
+    words = [sys.executable, "-m", "diptych", "decode", "out", "-o", "back", "--cluster", cluster.client_address]
+    done = subprocess.run([*words, "--model", str(codec_file)], cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    for number in range(PHOTOS):
+        with Image.open(folder / f"back/{number:02}.png") as shown:
+            assert shown.tobytes() == codec.decode((folder / f"out/{number:02}.dip").read_bytes()).tobytes()
 
 
 def test_nodes_with_another_version(cluster: Any, folder: Path, codec_file: Path) -> None:

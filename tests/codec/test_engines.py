@@ -112,6 +112,18 @@ def test_many_pictures_are_coded_as_each_is(codec: Codec, engine: str) -> None:
     assert codec.encode_many([]) == codec.decode_many([]) == []
 
 
+def test_weights_that_may_not_be_written_to(codec: Codec) -> None:
+    """As those are that processes share."""
+    image = picture(70, 50)
+    data, before = codec.encode(image), np.asarray(codec.decode(codec.encode(image), "machine"))
+    arrays = {name: array.copy() for name, array in codec.frozen.arrays.items()}
+    for array in arrays.values():
+        array.flags.writeable = False
+    other = Codec(codec.frozen._replace(arrays=arrays), {}, OpenVino())
+    assert np.array_equal(np.asarray(other.decode(data, "machine")), before)
+    assert other.encode(image) == data
+
+
 def test_one_bad_file_of_many_is_named(codec: Codec) -> None:
     with pytest.raises(BitstreamError, match="damaged"):
         codec.decode_many([codec.encode(picture(20, 20)), codec.encode(picture(20, 20))[:-1] + b"?"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import os
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -41,6 +42,7 @@ class Pool:
         Raises:
             DiptychError: if the codec cannot be loaded.
         """
+        os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", "65536")  # glibc gives a worker's large arrays back at once
         if not self._about:
             self._about, *_ = await asyncio.gather(*(self._call(worker.about) for _ in range(self.limits.workers)))
         return self._about

@@ -104,15 +104,15 @@ class _Nodes:
 
     def convolve(self, x: Any, weight: Any, bias: Any, stride: int = 1, padding: int = 0) -> Any:
         steps, pads = [stride] * 2, [padding] * 2
-        return _biased(op.convolution(x, op.constant(weight), steps, pads, pads, [1, 1]), bias)
+        return _biased(op.convolution(x, _constant(weight), steps, pads, pads, [1, 1]), bias)
 
     def depthwise(self, x: Any, weight: Any, bias: Any, stride: int = 1) -> Any:
         steps, pads = [stride] * 2, [weight.shape[-1] // 2] * 2
-        return _biased(op.group_convolution(x, op.constant(weight[:, :, None]), steps, pads, pads, [1, 1]), bias)
+        return _biased(op.group_convolution(x, _constant(weight[:, :, None]), steps, pads, pads, [1, 1]), bias)
 
     def upsample(self, x: Any, weight: Any, bias: Any) -> Any:
         pads = [weight.shape[-1] // 2 - 1] * 2
-        wide = op.convolution_backprop_data(x, op.constant(weight), [2, 2], pads_begin=pads, pads_end=pads)
+        wide = op.convolution_backprop_data(x, _constant(weight), [2, 2], pads_begin=pads, pads_end=pads)
         return _biased(wide, bias)
 
     def relu(self, x: Any) -> Any:
@@ -129,4 +129,9 @@ class _Nodes:
 
 
 def _biased(x: Any, bias: NDArray[np.float32]) -> Any:
-    return op.add(x, op.constant(bias[None, :, None, None]))
+    return op.add(x, _constant(bias[None, :, None, None]))
+
+
+def _constant(weights: NDArray[np.float32]) -> Any:
+    """Weights as they lie in memory, if OpenVINO takes them so: it keeps the array for as long as it needs it."""
+    return op.constant(weights, shared_memory=weights.flags.writeable and weights.flags.c_contiguous)
