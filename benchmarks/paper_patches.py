@@ -37,7 +37,7 @@ def main() -> None:
     rows = {f"paper: {name}": scores for name, scores in _patches(arguments.patches).items()}
     rows |= _ours(arguments.photos, arguments.quality)
     found = {
-        "provenance": results.provenance(Path(__file__), [], {}) | {"command": f"python {' '.join(sys.argv)}"},
+        "provenance": results.provenance(["python", *sys.argv], {}).model_dump(),
         "natural_95": {stride: natural("phase", stride, 95, tiles=1) for stride in STRIDES},
         "rows": [
             {"row": name, "pictures": len(scores[STRIDES[0]]), "grid": {s: _spread(scores[s]) for s in STRIDES}}

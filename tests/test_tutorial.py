@@ -53,6 +53,6 @@ def test_tutorial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, codec_file: P
                     result = CliRunner().invoke(app, arguments)
                     assert result.exit_code == 0, (line, result.output, result.exception)
                     ran.append(arguments[0])
-    assert ran == ["label", "train", "encode", "decode"]
+    assert ran == ["label", "train", "encode", "decode", "evaluate"]
     assert len(list(Path("mine/decoded").glob("*.png"))) == len(list(Path("mine/unseen").iterdir())) == 2
-    assert '"text"' in Path("mine/transfer.json").read_text()
+    assert '"text"' in Path("mine/judges.json").read_text()

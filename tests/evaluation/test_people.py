@@ -12,10 +12,12 @@ from PIL import Image
 from ssimulacra2 import compute_ssimulacra2
 
 from diptych.evaluation import measurements
+from diptych.evaluation.aggregate import LOWER_IS_BETTER
 from diptych.evaluation.cache import Cache
-from diptych.evaluation.measurements import LOWER_IS_BETTER, Photo, measure
+from diptych.evaluation.measurements import Photo, measure
 from diptych.evaluation.people import butteraugli, lpips, ssimulacra2
-from diptych.evaluation.variants import Decoded, Variant
+from diptych.evaluation.results import Variant
+from diptych.evaluation.variants import Decoded
 from pictures import SHARED, blurred, textured
 
 Metric = Callable[..., float]
@@ -83,11 +85,11 @@ def test_scores_are_remembered_by_both_pictures(tmp_path: Path, monkeypatch: pyt
 
     monkeypatch.setitem(measurements.AGAINST_PHOTO, "lpips", counted)
     photos = [Photo(str(seed), 0, textured(50, 40, seed)) for seed in range(2)]
-    variant = Variant("jpeg", 30)
+    variant = Variant(codec="jpeg", setting=30)
 
     def scored(photo: Photo, quality: int) -> float:
         made = [Decoded(variant, jpeg(photo.pixels, quality), 9)]
-        found = measure(photo, made, [], ["lpips"], None, Cache(tmp_path)).rows[variant]["lpips"]
+        found = measure(photo, made, ["lpips"], {}, {}, Cache(tmp_path)).rows[variant]["lpips"]
         assert isinstance(found, float)
         return found
 

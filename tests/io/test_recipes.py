@@ -15,9 +15,8 @@ from torchvision.models import get_model, get_model_weights
 from diptych.codec.codec import load
 from diptych.data import cityscapes, openimages
 from diptych.errors import RecipeError
-from diptych.evaluation.ablation.recipe import Ablation
-from diptych.evaluation.runner import Evaluation
-from diptych.evaluation.transfer import TransferRecipe
+from diptych.evaluation.ablation import Ablation
+from diptych.evaluation.recipe import Evaluation
 from diptych.io.recipes import read_recipe
 from diptych.tasks.descriptions import TorchvisionDescription, read_description
 from diptych.training import run
@@ -35,8 +34,8 @@ KINDS: dict[str, type[BaseModel]] = {
     "base": BaseRecipe,
     "human": HumanRecipe,
     "eval": Evaluation,
-    "transfer": TransferRecipe,
-    "text": TransferRecipe,
+    "judges": Evaluation,
+    "text": Evaluation,
 }
 WIDTH, HEIGHT = 96, 64
 SETS = ("coco", "openimages", "cityscapes")

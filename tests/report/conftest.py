@@ -12,7 +12,9 @@ import yaml
 from diptych.codec.codec import Codec
 from diptych.errors import DiptychError
 from diptych.evaluation.anchors import ANCHORS
-from diptych.evaluation.evaluate import run
+from diptych.evaluation.harness import evaluate
+from diptych.evaluation.recipe import Evaluation
+from diptych.io.recipes import read_recipe
 from labels import rectangle, write_dataset
 from samples import picture
 
@@ -66,18 +68,20 @@ def results_file(tmp_path_factory: pytest.TempPathFactory, codec: Codec, spotter
     recipe = {
         "photos": str(folder),
         "labels": str(labels),
+        "tasks": {"spotter": "stand-in.yaml"},
         "qualities": [10, 50, 90],
         "anchors": {name: SETTINGS[name] for name in ANCHORS if installed(name)},
         "matched": ["jpeg"],
         "metrics": ["psnr", "grid"],
-        "anchor_metrics": ["psnr"],
         "resamples": 20,
         "cache": str(folder / "cache"),
         "out": str(folder / "eval-tiny.json"),
     }
     path = folder / "tiny.yaml"
     path.write_text(yaml.safe_dump(recipe))
-    return run(path, ["limit=2"], codec, spotter)
+    command = ["diptych", "evaluate", str(path)]
+    evaluate(read_recipe(path, Evaluation, ["limit=2"]), command, {"diptych": codec}, {"spotter": spotter})
+    return folder / "eval-tiny.json"
 
 
 def installed(anchor: str) -> bool:

@@ -4,26 +4,26 @@ import json
 import re
 import sys
 from html.parser import HTMLParser
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
+from rich.console import Console
 from typer.testing import CliRunner, Result
 
 from diptych.cli.main import app
 from diptych.codec.codec import Codec
 from diptych.errors import DiptychError, ModelError, PictureError
-from diptych.evaluation import plot
+from diptych.evaluation import plot, tables
 from diptych.evaluation.anchors import ANCHORS
-from diptych.evaluation.variants import CODEC
-from diptych.report import tables
+from diptych.evaluation.results import read, read_if_results
 from diptych.report.demo import NO_TASK
 from diptych.report.draw import Found, draw_detections
 from diptych.report.examples import example, layer_of
 from diptych.report.make import Made, run
-from diptych.report.sources import Ablation, Evaluation, Transfer, read
 from diptych.training.export import save_model
 from samples import lively_model, picture
 
@@ -68,9 +68,10 @@ def test_all_on_one_page_that_needs_nothing(results_file: Path, tmp_path: Path, 
     assert photo.name in page.text
     assert "<b>odd" not in html
     for words in (
-        "mask AP50",
+        "spotter: mask AP50",
         "PSNR, dB",
-        "BD-rate",
+        "For machines",
+        "For people",
         "Bits per pixel needed",
         "Difference map",
         "tiny.yaml",
@@ -87,14 +88,12 @@ def test_curves_of_every_codec_in_the_colours_of_the_page(results_file: Path, tm
     drawings = re.findall(r'<figure class="chart".*?</figure>', html, re.DOTALL)
     assert [re.findall('aria-label="(.*?) against', drawing) for drawing in drawings] == [
         ["PSNR, dB"],
-        ["AP50"],
+        ["spotter: AP50"],
         ["grid, stride 4"],
     ]
     words = Page(drawings[0]).text
     assert all(f"diptych, {view}" in words for view in ("machine", "human"))
-    found = read(results_file)
-    assert isinstance(found, Evaluation)
-    assert all(anchor in words for anchor in found.anchors)
+    assert all(anchor in words for anchor in read(results_file).anchors)
     assert "uncompressed" in Page(drawings[1]).text
     names = re.findall(r'\bid="([^"]*)"', html)
     assert len(names) == len(set(names))
@@ -114,54 +113,60 @@ def test_without_matplotlib_the_tables_stay(
 
 def test_tables_hold_every_number_of_the_file(results_file: Path) -> None:
     found = read(results_file)
-    assert isinstance(found, Evaluation)
-    sheets = {sheet.title: sheet for sheet in tables.of_evaluation(found)}
-    assert len(sheets) == 4
+    sheets = {sheet.title: sheet for sheet in tables.sheets(found)}
+    assert len(sheets) == 6
     for sheet in sheets.values():
         assert {len(row) for row in sheet.rows} == {len(sheet.head)}
     everything = sheets["Everything measured"]
     assert len(everything.rows) == len(found.points)
     text = "\n".join(" ".join(row) for row in everything.rows)
     for point in found.points:
-        if point.codec == CODEC:
+        if point.codec == "diptych":
             assert tables.spread(point.summary["psnr"], ".2f") in text
-    needed = sheets["Bits per pixel needed for a share of the uncompressed AP50"]
-    assert needed.head == ["", "90%", "95%", "99%"]
-    assert {row[0] for row in needed.rows} >= {"diptych, human view", "JPEG"}
+    needed = sheets["Bits per pixel needed for a share of the score on the originals"]
+    assert needed.head == ["", "", "90%", "95%", "99%"]
+    assert {tuple(row[:2]) for row in needed.rows} >= {("spotter", "diptych, human view"), ("spotter", "JPEG")}
+    for entry in found.bd_rate:
+        machines = "." in entry.metric
+        sheet = next(sheet for name, sheet in sheets.items() if name.startswith("For machines") == machines)
+        assert any(tables.saving(entry) in row for row in sheet.rows)
+
+
+def test_one_table_in_three_forms() -> None:
+    sheet = tables.Sheet("Odd & <ends>", ["", "a|b"], [["<one>", "1"], ["two", "x" * 40]], "A note.")
+    console = Console(file=StringIO(), width=80)
+    console.print(sheet.terminal())
+    assert isinstance(console.file, StringIO)
+    printed = console.file.getvalue()
+    assert all(words in printed for words in ("Odd & <ends>", "<one>", "a|b", "x" * 40, "A note."))
+    assert sheet.markdown().splitlines()[:3] == ["|  | a\\|b |", "| --- | --- |", "| <one> | 1 |"]
+    html = Page(sheet.html())
+    assert all(words in html.text for words in ("<one>", "a|b", "x" * 40))
+    assert "<one>" not in sheet.html()
+    assert sheet.html().count('class="text"') == 1
+
+
+def test_the_worst_of_many_judges_comes_first(results_file: Path) -> None:
+    entry = read(results_file).bd_rate[0]
+    values = {"a": -50.0, "b": 10.0, "c": None, "d": -10.0}
+    entries = [
+        entry.model_copy(update={"metric": f"{name}.ap50", "value": value}) for name, value in values.items()
+    ]
+    entries.append(entries[0].model_copy(update={"against": "vvc", "value": 0.0}))
+    order = list(dict.fromkeys(each.metric for each in tables.worst_first(entries)))
+    assert order == ["c.ap50", "b.ap50", "a.ap50", "d.ap50"]
 
 
 @pytest.mark.parametrize("path", sorted(RESULTS.glob("*.json")), ids=lambda path: path.stem)
 def test_the_results_of_the_repository_can_be_shown(path: Path) -> None:
-    found = read(path)
+    found = read_if_results(path)
     if found is None:
         assert "format" not in json.loads(path.read_text())
-    elif isinstance(found, Transfer):
-        assert tables.of_transfer(found).rows
-    elif isinstance(found, Ablation):
-        table = tables.of_ablation(found)
-        assert {len(row) for row in table.rows} == {len(table.head)}
-    else:
-        assert plot.figures(found.model_dump())
-        assert all(sheet.rows for sheet in tables.of_evaluation(found))
-
-
-def test_results_of_an_older_run(results_file: Path, tmp_path: Path) -> None:
-    content = json.loads(results_file.read_text())
-    for name in ("anchors", "overlap", "needed"):
-        del content[name]
-    for entry in content["bd_rate"]:
-        for name in ("shared", "defined", "problem"):
-            del entry[name]
-    old = tmp_path / "old.json"
-    old.write_text(json.dumps(content))
-    found = read(old)
-    assert isinstance(found, Evaluation)
-    assert set(plot.figures(found.model_dump())) == {"psnr", "ap50", "grid_4"}
-    assert [sheet.title for sheet in tables.of_evaluation(found)] == [
-        "BD-rate, % of bits",
-        "Paired differences, photo by photo",
-        "Everything measured",
-    ]
+        return
+    for sheet in tables.sheets(found):
+        assert sheet.rows
+        assert {len(row) for row in sheet.rows} == {len(sheet.head)}
+    assert plot.figures(found) or len(found.models) > plot.MOST
 
 
 def test_numbers_that_are_not_defined(results_file: Path, tmp_path: Path) -> None:
@@ -169,36 +174,15 @@ def test_numbers_that_are_not_defined(results_file: Path, tmp_path: Path) -> Non
     for point in content["points"]:
         for found in point["summary"].values():
             found |= {"low": None, "high": None}
-    content["bd_rate"][0] |= {"value": None, "low": None, "high": None, "problem": "no shared quality"}
+    for entry in content["bd_rate"]:
+        entry |= {"value": None, "low": None, "high": None, "problem": "no shared quality"}
     content["needed"][0] |= {"value": None, "low": None, "high": None, "reached": 0.25}
     path = tmp_path / "undefined.json"
     path.write_text(json.dumps(content))
-    found = read(path)
-    assert isinstance(found, Evaluation)
-    assert plot.figures(found.model_dump()) == {}
-    bd_rate, needed, *_ = tables.of_evaluation(found)
-    assert bd_rate.rows[0][1] == "no shared quality"
+    assert plot.figures(read(path)) == {}
+    machines, people, needed, *_ = tables.sheets(read(path))
+    assert people.rows[0][1] == machines.rows[0][1] == "no shared quality"
     assert "not reached (in 75% of resamples)" in needed.rows[0]
-
-
-@pytest.mark.slow
-def test_what_many_machines_see(results_file: Path, tmp_path: Path, codec: Codec) -> None:
-    content = json.loads(results_file.read_text())
-    half = {"value": 0.5, "low": 0.25, "high": 0.75}
-    points = [
-        {k: point[k] for k in ("codec", "setting", "view", "matched")}
-        | {"task": task, "measure": "box AP50", "bpp": 0.2, "score": half, "change": half}
-        for task in ("own", "other")
-        for point in content["points"]
-    ]
-    transfer = {k: content[k] for k in ("provenance", "model_id", "recipe")}
-    transfer |= {"format": "diptych-transfer-1", "photos": 2, "points": points}
-    path = tmp_path / "transfer.json"
-    path.write_text(json.dumps(transfer))
-    made = run([path, results_file], [], tmp_path / "both.html", codec)
-    text = Page(made.path.read_text(encoding="utf-8")).text
-    assert "other, box AP50" in text
-    assert "+0.500 (+0.250 .. +0.750)" in text
 
 
 @pytest.mark.slow
@@ -275,7 +259,7 @@ def test_refusals(results_file: Path, tmp_path: Path, codec: Codec) -> None:
         (tmp_path / "missing.json", r"cannot read .*missing\.json: no such file"),
         (text, r"text\.json cannot be read"),
         (none, r"no results that a report shows in .*none\.json"),
-        (written("newer.json", format="diptych-evaluation-2"), "of the format 'diptych-evaluation-2'"),
+        (written("newer.json", format="diptych-results-2"), "of the format 'diptych-results-2'"),
         (written("empty.json", points=[]), "damaged at 'points'"),
         (written("odd.json", points=[{"codec": 1}]), r"damaged at 'points\.0\.codec'"),
         (written("number.json", photos=3), "damaged at 'photos'"),

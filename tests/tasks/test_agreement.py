@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from diptych.errors import ModelError
-from diptych.tasks.agreement import Found, agreement, kept
+from diptych.tasks.agreement import Found, agreement, characters_kept, kept
 from diptych.tasks.labels import label_map, relabelled
 
 NAMES = st.lists(st.sampled_from("abcdefgh"), min_size=1, max_size=8, unique=True)
@@ -71,3 +71,18 @@ def test_surer_detections_choose_first() -> None:
     wanted = found([0, 0, 10, 10], [4, 0, 14, 10])
     seen = found([2, 0, 12, 10], [0, 0, 10, 10], scores=[0.6, 0.9])
     assert agreement(wanted, seen) == 1
+
+
+def read(*lines: tuple[float, str]) -> Found:
+    """Lines of text at these heights."""
+    return {**found(*([0, top, 100, top + 10] for top, _ in lines)), "texts": [text for _, text in lines]}
+
+
+def test_characters_count_in_order_and_in_lines_that_overlap() -> None:
+    wanted = read((0, "diptych"), (50, "codec"))
+    assert characters_kept(wanted, wanted) == 1
+    assert characters_kept(wanted, read((52, "codec"), (1, "diptych"))) == 1
+    assert characters_kept(wanted, read((0, "diptych"))) == 2 * 7 / (12 + 7)
+    assert characters_kept(wanted, read((0, "dipstick"), (50, "c0dec"))) == pytest.approx(2 * (5 + 4) / 25)
+    assert characters_kept(wanted, read((200, "diptych"), (250, "codec"))) == 0
+    assert math.isnan(characters_kept(read((0, "")), wanted))

@@ -13,7 +13,7 @@ from torch import Tensor
 from diptych.data.coco import CocoDataset
 from diptych.errors import DiptychError, ModelError, RecipeError
 from diptych.evaluation.average_precision import AveragePrecision, Precision
-from diptych.evaluation.task_accuracy import TaskAccuracy
+from diptych.evaluation.task_scores import TaskAccuracy
 from diptych.nn.losses import feature_distance
 from diptych.tasks import Task, load_task
 from diptych.tasks.agreement import agreement
@@ -218,9 +218,7 @@ def test_class_names_from_a_file(tmp_path: Path) -> None:
 
 def score_on(photos: CocoDataset, network: Task) -> Precision:
     accuracy = TaskAccuracy(network, photos.truth(), "bbox", 1)
-    return AveragePrecision(
-        [accuracy.matches(name, [photos.photo(k)])[0] for k, name in enumerate(photos.ids)]
-    ).over()
+    return AveragePrecision([accuracy(name, [photos.photo(k)])[0] for k, name in enumerate(photos.ids)]).over()
 
 
 @pytest.mark.slow

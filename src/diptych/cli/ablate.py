@@ -26,7 +26,9 @@ def ablate(
       diptych ablate recipes/ablation.yaml
       diptych ablate recipes/ablation.yaml evaluation.limit=50 'evaluation.qualities=[20]'
     """
-    from diptych.evaluation.ablation import run
+    from diptych.errors import extra
 
-    for path in run(recipe, settings or []):
-        say(f"wrote {path}")
+    with extra("train,eval", "an ablation"):
+        from diptych.evaluation.ablation import run
+
+        say(f"wrote {run(recipe, settings or [])}")

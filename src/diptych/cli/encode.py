@@ -106,7 +106,7 @@ def encode(
     if optimize:
         with extra("train", "--optimize"):
             import diptych.tasks.latent_search  # noqa: F401
-    goal, focus_on = goal_of(keep, task, target, view), focus_of(focus)
+    goal, focus_on = goal_of(keep, task, target, view), focus_of(focus) if focus else None
     plan = plan_jobs(photos, output, READS, ".dip", overwrite or resume)
     if plan.left_out:
         others = left_out(plan.left_out)

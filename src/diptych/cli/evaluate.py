@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from diptych.cli.console import say
 from diptych.cli.options import Recipe, Settings
 
-if TYPE_CHECKING:
-    pass
-
 
 def evaluate(recipe: Recipe, settings: Settings = None) -> None:
-    """Measure a codec on real files, beside JPEG, WebP, AVIF, HEIC, JPEG XL and VVC.
+    """Measure codecs on real files, for people and task networks, beside JPEG, WebP, AVIF, HEIC, JPEG XL and VVC.
+
+    Photos that are done are kept, so a run that was stopped goes on.
 
     \b
     [bold]Examples[/bold]

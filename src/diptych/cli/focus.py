@@ -66,14 +66,14 @@ class Listed:
         return self.file.of(source, photo.size)
 
 
-def focus_of(focus: str | None) -> Focus | None:
-    """What the option asks for, if anything.
+def focus_of(focus: str) -> Focus:
+    """What the option asks for.
 
     Raises:
         DiptychError: if it names a file that cannot be used.
     """
-    if focus in (None, DETECTIONS):
-        return Detections() if focus else None
+    if focus == DETECTIONS:
+        return Detections()
     from diptych.io.boxes import read_boxes
 
     return Listed(read_boxes(named(focus)))

@@ -128,12 +128,12 @@ class Codec:
             The bytes of a ``.dip`` file.
 
         Raises:
-            DiptychError: if the quality is out of range, ``image`` is not a picture, or the file does not
-                verify.
+            DiptychError: for a quality out of range, what is no picture, or a file that does not verify.
         """
         pixels = as_pixels(image)
         header = self._header(pixels, quality)
-        pixels = focused(pixels, focus, header.quality)
+        if len(focus):
+            pixels = focused(pixels, focus, header.quality)
         (y,) = self._analyze([pixels], [header])
         if refine:
             y = refine(y, pixels, header)

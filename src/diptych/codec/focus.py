@@ -28,13 +28,11 @@ _STRIP, _REACH = 512, 32
 
 
 def focused(pixels: NDArray[np.uint8], boxes: Sequence[Box], quality: float) -> NDArray[np.uint8]:
-    """The photo ``(H, W, 3)``, blurred outside of the boxes, the less the better the quality; itself without boxes.
+    """The photo ``(H, W, 3)``, blurred outside of the boxes, the less the better the quality.
 
     Raises:
         DiptychError: if these are no boxes.
     """
-    if not len(boxes):
-        return pixels
     height, width = pixels.shape[:2]
     blur = ImageFilter.GaussianBlur(BLUR * (1 - quality / 100))
     outside = Image.fromarray(_outside(boxes, -(-height // STRIDE), -(-width // STRIDE)))

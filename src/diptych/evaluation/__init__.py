@@ -1,44 +1,32 @@
-"""Evidence: real files of a codec and its anchors, measured for people and for task networks."""
+"""Evidence: real files of codecs and anchors, measured for people and for task networks."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-
-from pydantic import BaseModel
-
-from diptych.io.recipes import read_recipe
-
-
-class _Kind(BaseModel):
-    """What tells a recipe for many task networks from others; the rest is checked by whom it is for."""
-
-    tasks: dict[str, Any] = {}
 
 
 def run(recipe: Path, overrides: Sequence[str] = ()) -> Path:
-    """Evaluate by ``recipe``, print a table and write the results.
+    """Evaluate by ``recipe``, print the tables, write the results and draw the curves.
 
     Args:
-        recipe: YAML file of an :class:`~diptych.evaluation.runner.Evaluation`, or, if it names several
-            ``tasks``, of a :class:`~diptych.evaluation.transfer.TransferRecipe`.
+        recipe: YAML file of an :class:`~diptych.evaluation.recipe.Evaluation`.
         overrides: ``key=value`` strings that replace entries of the recipe (``limit=20``).
 
     Returns:
         The results file.
 
     Raises:
-        DiptychError: if the recipe, the photos or the weights cannot be used, or the extra ``eval`` is not
-            installed.
+        DiptychError: if the recipe, the photos, the weights or an anchor cannot be used, or the extra ``eval`` is
+            not installed.
     """
     from diptych.errors import extra
+    from diptych.io.recipes import read_recipe
 
     with extra("eval", "evaluation"):
-        if read_recipe(recipe, _Kind, overrides).tasks:
-            from diptych.evaluation import transfer
+        from diptych.evaluation.harness import evaluate
+        from diptych.evaluation.recipe import Evaluation
 
-            return transfer.run(recipe, overrides)
-        from diptych.evaluation import evaluate
-
-        return evaluate.run(recipe, overrides)
+        settings = read_recipe(recipe, Evaluation, overrides)
+        evaluate(settings, ["diptych evaluate", str(recipe), *overrides])
+        return settings.out

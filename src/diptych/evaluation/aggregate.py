@@ -1,32 +1,39 @@
-"""From rows of measurements to numbers with intervals: per variant, between variants, and along rates."""
+"""From rows of measurements to numbers with intervals: per variant, between variants, and along rates.
+
+Every number is a function of the photos, taken over all of them and then over each resample: an array
+``(1 + draws,)``. Differences, shares and means over qualities are taken array by array, so they are paired.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
 from diptych.evaluation.average_precision import AveragePrecision, Precision
-from diptych.evaluation.measurements import LOWER_IS_BETTER, Measurements
-from diptych.evaluation.statistics import (
-    Curve,
-    Interval,
-    bd_rate,
-    bootstrap,
-    interval,
-    rate_for,
-    resamples,
-    sampled,
-)
-from diptych.evaluation.variants import CODEC, ORIGINAL, Variant
+from diptych.evaluation.measurements import Measurements
+from diptych.evaluation.results import ORIGINAL, BdRate, Comparison, Interval, Needed, Point, Variant, View
+from diptych.evaluation.statistics import Curve, bd_rate, interval, rate_for, resamples, sampled
 
-PRECISIONS = Precision._fields
 SHARES = (0.9, 0.95, 0.99)
-"""Parts of the uncompressed photos' accuracy for which the rate is given."""
-COMPARED = ("psnr", "ssim", "ms_ssim", "ssimulacra2", "lpips", "butteraugli", "features", *PRECISIONS)
+"""Parts of the task networks' scores on the originals for which the rate is given."""
+PRECISIONS = Precision._fields
+AGREEMENTS = ("agreement", "characters")
+"""How task networks are scored without labels."""
+LOWER_IS_BETTER = frozenset({"lpips", "butteraugli", "features", "distance"})
+COMPARED = frozenset({"psnr", "ssim", "ms_ssim", "ssimulacra2", *PRECISIONS, *AGREEMENTS, *LOWER_IS_BETTER})
 """What a BD-rate can be taken at equal values of."""
+RELATIVE = frozenset({"features", "distance", *PRECISIONS, *AGREEMENTS})
+"""What is compared in percent as well."""
 _SUMS_ONLY = {"bytes", "fits"}
+Draws = dict[str, np.ndarray]
+"""By metric, its value over all photos and over each resample: ``(1 + draws,)``."""
+
+
+def kind_of(metric: str) -> str:
+    """A metric without the name of its task network."""
+    return metric.rpartition(".")[2]
 
 
 class Summary:
@@ -36,159 +43,188 @@ class Summary:
 
     Args:
         measured: the rows.
+        models: id of every codec, by name.
         draws: number of resamples behind each interval.
         seed: of the resamples.
         bpp_range: where BD-rates are taken.
     """
 
-    def __init__(self, measured: Measurements, draws: int, seed: int, bpp_range: tuple[float, float]) -> None:
-        self._measured, self._bpp_range = measured, bpp_range
+    def __init__(
+        self,
+        measured: Measurements,
+        models: Mapping[str, bytes],
+        draws: int,
+        seed: int,
+        bpp_range: tuple[float, float],
+    ) -> None:
+        self._measured, self._models, self._bpp_range = measured, models, bpp_range
         self._drawn = resamples(len(measured.names), draws, seed)
-        pixels = np.array(measured.pixels)
-        self._columns = {
-            variant: {"bpp": np.array(row["bytes"]) * 8 / pixels}
-            | {k: np.array(v, dtype=float) for k, v in row.items() if k not in _SUMS_ONLY}
-            for variant, row in measured.rows.items()
+        self._draws = {variant: self._of(variant) for variant in measured.rows}
+        self._curves: dict[tuple[str, View | None], list[Variant]] = {}
+        for variant in self._draws:
+            if variant.codec != ORIGINAL and variant.matched is None:
+                self._curves.setdefault((variant.codec, variant.view), []).append(variant)
+
+    def points(self) -> list[Point]:
+        """Every variant, with its rows in the order of the photos; then the means over a codec's qualities."""
+        rows = self._measured.rows
+        measured = [self._point(variant, draws, dict(rows[variant])) for variant, draws in self._draws.items()]
+        return measured + [self._point(variant, draws, {}) for variant, draws in self._means().items()]
+
+    def comparisons(self) -> list[Comparison]:
+        """Paired differences at equal bytes, at each quality and in the mean of all.
+
+        Every view of every codec, minus the first view of the first codec that writes the same files, and minus the
+        anchors that were matched to these.
+        """
+        everything = self._draws | self._means()
+        return [
+            self._compared(tested, reference, everything)
+            for tested in everything
+            for reference in everything
+            if self._in_the_same_bytes(tested, reference)
+        ]
+
+    def bd_rates(self) -> Iterator[BdRate]:
+        """Every view of every codec against every anchor, and against the first codec unless it writes the same
+        files, at equal values of all metrics that both have."""
+        first = next(iter(self._models))
+        for (codec, view), tested in self._curves.items():
+            for (against, other_view), others in self._curves.items() if codec in self._models else ():
+                foreign = self._models.get(against) != self._models[codec]
+                comparable = against not in self._models or (against == first and foreign and other_view == view)
+                if comparable and min(len(tested), len(others)) > 1:
+                    for metric in self._draws[tested[0]]:
+                        if kind_of(metric) in COMPARED and metric in self._draws[others[0]]:
+                            yield self._bd_rate(codec, view, against, tested, others, metric)
+
+    def needed(self) -> Iterator[Needed]:
+        """Bits per pixel that each view and anchor needs for a share of the scores on the originals."""
+        for (codec, view), variants in self._curves.items():
+            for metric, on_originals in self._draws[Variant(codec=ORIGINAL)].items():
+                if kind_of(metric) in ("ap50", *AGREEMENTS):
+                    for share in SHARES:
+                        yield self._needed(codec, view, variants, metric, share, share * on_originals)
+
+    def _of(self, variant: Variant) -> Draws:
+        """All statistics of one variant."""
+        rows = self._measured.rows[variant]
+        draws = {}
+        if variant.codec != ORIGINAL:
+            draws["bpp"] = sampled(np.array(rows["bytes"]) * 8 / np.array(self._measured.pixels), self._drawn)
+        for name, values in rows.items():
+            if name not in _SUMS_ONLY:
+                draws[name] = sampled(values, self._drawn, _statistic(name))
+        for task, matches in self._measured.matches.items():
+            precision = AveragePrecision(matches[variant])
+            columns = np.vstack([precision.over(), precision.resampled(self._drawn)]).T
+            draws |= {f"{task}.{name}": column for name, column in zip(PRECISIONS, columns, strict=True)}
+        return draws
+
+    def _means(self) -> dict[Variant, Draws]:
+        """The codecs' means over several qualities."""
+        found = {}
+        for (codec, view), variants in self._curves.items():
+            if codec in self._models and len(variants) > 1:
+                at = [self._draws[variant] for variant in variants]
+                means = {metric: np.mean([draws[metric] for draws in at], axis=0) for metric in at[0]}
+                found[Variant(codec=codec, view=view)] = means
+        return found
+
+    def _point(self, variant: Variant, draws: Draws, rows: dict[str, Any]) -> Point:
+        summary = {name: _interval(values) for name, values in draws.items()}
+        for name, on_originals in self._draws[Variant(codec=ORIGINAL)].items():
+            if kind_of(name) in PRECISIONS and variant.codec != ORIGINAL:
+                summary[f"{name}_relative"] = _interval(_share(draws[name], on_originals))
+        return Point(**variant.model_dump(), summary=summary, rows=rows)
+
+    def _in_the_same_bytes(self, tested: Variant, reference: Variant) -> bool:
+        model = self._models.get(tested.codec)
+        if model is None or tested.setting != reference.setting or tested == reference:
+            return False
+        if reference.matched is not None:
+            return self._models[reference.matched] == model
+        first = next(pair for pair in self._curves if self._models.get(pair[0]) == model)
+        return (reference.codec, reference.view) == first
+
+    def _compared(self, tested: Variant, reference: Variant, of: Mapping[Variant, Draws]) -> Comparison:
+        ours, theirs = of[tested], of[reference]
+        common = [name for name in ours if name in theirs and name != "bpp"]
+        with np.errstate(invalid="ignore"):
+            difference = {name: _interval(ours[name] - theirs[name]) for name in common}
+        percent = {
+            name: _interval(100 * (_share(ours[name], theirs[name]) - 1))
+            for name in common
+            if kind_of(name) in RELATIVE
         }
-        self._precisions = {variant: self._task(variant) for variant in measured.matches}
+        return Comparison(tested=tested, reference=reference, difference=difference, percent=percent)
 
-    def points(self) -> list[dict[str, Any]]:
-        """One entry per variant: what it is, its statistics, and its rows in the order of the photos."""
-        return [
-            {
-                "codec": variant.codec,
-                "setting": variant.setting,
-                "view": variant.view,
-                "matched": variant.matched,
-                "summary": {k: i._asdict() for k, i in self._statistics(variant)},
-                "rows": dict(self._measured.rows[variant]),
-            }
-            for variant in self._columns
-        ]
-
-    def comparisons(self) -> list[dict[str, Any]]:
-        """Paired differences at equal bytes: every view minus the machine view and minus matched anchors."""
-        pairs = [
-            (tested, reference)
-            for tested in self._columns
-            for reference in self._columns
-            if tested.codec == CODEC and tested.setting == reference.setting and tested != reference
-            if reference.matched or (reference.codec == CODEC and reference.view == "machine")
-        ]
-        return [
-            {
-                "tested": str(tested),
-                "reference": str(reference),
-                "difference": {k: i._asdict() for k, i in self._differences(tested, reference)},
-            }
-            for tested, reference in pairs
-        ]
-
-    def bd_rates(self) -> list[dict[str, Any]]:
-        """Rate of each view against each anchor, in percent, at equal quality by all metrics both have.
-
-        Each with the qualities it is an average over (``shared``), the part of the resamples in which it is
-        defined (``defined``) and, if it has no value, why (``problem``).
-        """
-        curves = self._along_rates()
-        return [
-            {"view": view, "anchor": anchor, "metric": metric, "bpp_range": list(self._bpp_range)}
-            | self._bd_rate(other, tested, metric)
-            for (codec, view), tested in curves.items()
-            if codec == CODEC
-            for (anchor, _), other in curves.items()
-            if anchor != CODEC and min(len(tested), len(other)) > 1
-            for metric in COMPARED
-            if self._has(tested[0], metric) and self._has(other[0], metric)
-        ]
-
-    def needed(self) -> list[dict[str, Any]]:
-        """Bits per pixel that each view and anchor needs for a share of the AP50 on uncompressed photos.
-
-        The rate is None where the share is not reached, and so is the upper end of an interval in which it is
-        not; ``reached`` is the part of the resamples in which it is. With ``at_smallest`` the smallest files
-        reach it already and the rate is an upper bound.
-        """
-        return [
-            {"codec": codec, "view": view, "metric": "ap50", "share": share} | self._needed(variants, share)
-            for (codec, view), variants in self._along_rates().items()
-            if self._has(variants[0], "ap50")
-            for share in SHARES
-        ]
-
-    def _statistics(self, variant: Variant) -> Iterator[tuple[str, Interval]]:
-        for name, values in self._columns[variant].items():
-            if variant.codec != ORIGINAL or name != "bpp":
-                yield name, bootstrap(values, self._drawn, _statistic(name))
-        for name in PRECISIONS if variant in self._precisions else ():
-            ours, of_original = (self._precisions[v][name] for v in (variant, Variant(ORIGINAL)))
-            yield name, interval(float(ours[0]), ours[1:])
-            if variant.codec != ORIGINAL:
-                with np.errstate(invalid="ignore", divide="ignore"):
-                    relative = np.where(of_original > 0, ours / of_original, np.nan)
-                yield f"{name}_relative", interval(float(relative[0]), relative[1:])
-
-    def _differences(self, tested: Variant, reference: Variant) -> Iterator[tuple[str, Interval]]:
-        ours, theirs = self._columns[tested], self._columns[reference]
-        for name in ours.keys() & theirs.keys():
-            with np.errstate(invalid="ignore"):
-                yield name, bootstrap(ours[name] - theirs[name], self._drawn, _statistic(name))
-        for name in PRECISIONS if tested in self._precisions else ():
-            difference = self._precisions[tested][name] - self._precisions[reference][name]
-            yield name, interval(float(difference[0]), difference[1:])
-
-    def _along_rates(self) -> dict[tuple[str, Any], list[Variant]]:
-        """The variants of each codec and view that differ in their setting only."""
-        curves: dict[tuple[str, Any], list[Variant]] = {}
-        for variant in self._columns:
-            if variant.codec != ORIGINAL and not variant.matched:
-                curves.setdefault((variant.codec, variant.view), []).append(variant)
-        return curves
-
-    def _bd_rate(self, anchor: list[Variant], tested: list[Variant], metric: str) -> dict[str, Any]:
-        theirs, ours = (self._curves(variants, metric) for variants in (anchor, tested))
+    def _bd_rate(
+        self,
+        codec: str,
+        view: View | None,
+        against: str,
+        tested: list[Variant],
+        others: list[Variant],
+        metric: str,
+    ) -> BdRate:
+        assert view is not None
+        theirs, ours = (self._along(variants, metric) for variants in (others, tested))
         whole, *drawn = (bd_rate(*pair, self._bpp_range) for pair in zip(theirs, ours, strict=True))
         percent = np.array([one.percent for one in drawn])
-        return interval(whole.percent, percent)._asdict() | {
-            "shared": sorted(_sign(metric) * quality for quality in whole.shared),
-            "defined": float(np.mean(~np.isnan(percent))),
-            "problem": whole.problem,
-        }
+        low, high = sorted(_sign(metric) * score for score in whole.shared)
+        return BdRate(
+            **interval(whole.percent, percent)._asdict(),
+            codec=codec,
+            view=view,
+            against=against,
+            metric=metric,
+            bpp_range=self._bpp_range,
+            shared=(low, high),
+            defined=float(np.mean(~np.isnan(percent))),
+            problem=whole.problem,
+        )
 
-    def _needed(self, variants: list[Variant], share: float) -> dict[str, Any]:
-        targets = share * self._precisions[Variant(ORIGINAL)]["ap50"]
-        curves = self._curves(variants, "ap50")
+    def _needed(
+        self,
+        codec: str,
+        view: View | None,
+        variants: list[Variant],
+        metric: str,
+        share: float,
+        targets: np.ndarray,
+    ) -> Needed:
+        curves = self._along(variants, metric)
         rates = np.array([rate_for(*pair) for pair in zip(curves, targets, strict=True)])
-        return interval(rates[0], rates[1:])._asdict() | {
-            "target": float(targets[0]),
-            "reached": float(np.mean(np.isfinite(rates[1:]))),
-            "at_smallest": bool(rates[0] == np.min(curves[0][0])),
-        }
+        return Needed(
+            **interval(rates[0], rates[1:])._asdict(),
+            codec=codec,
+            view=view,
+            metric=metric,
+            share=share,
+            target=float(targets[0]),
+            reached=float(np.mean(np.isfinite(rates[1:]))),
+            at_smallest=bool(rates[0] == np.min(curves[0][0])),
+        )
 
-    def _curves(self, variants: list[Variant], metric: str) -> list[Curve]:
+    def _along(self, variants: list[Variant], metric: str) -> list[Curve]:
         """The curve over all photos, then over each resample; higher is better in all of them."""
-        rates = np.stack([self._means(v, "bpp") for v in variants], axis=1)
-        if metric in PRECISIONS:
-            qualities = np.stack([self._precisions[v][metric] for v in variants], axis=1)
-        else:
-            qualities = _sign(metric) * np.stack([self._means(v, metric) for v in variants], axis=1)
-        return list(zip(rates, qualities, strict=True))
+        rates = np.stack([self._draws[variant]["bpp"] for variant in variants], axis=1)
+        scores = _sign(metric) * np.stack([self._draws[variant][metric] for variant in variants], axis=1)
+        return list(zip(rates, scores, strict=True))
 
-    def _means(self, variant: Variant, name: str) -> np.ndarray:
-        return sampled(self._columns[variant][name], self._drawn)
 
-    def _task(self, variant: Variant) -> dict[str, np.ndarray]:
-        """Precisions ``(1 + draws,)``: over all photos, then over each resample."""
-        precision = AveragePrecision(self._measured.matches[variant])
-        values = np.vstack([precision.over(), precision.resampled(self._drawn)])
-        return dict(zip(PRECISIONS, values.T, strict=True))
+def _share(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(theirs > 0, ours / theirs, np.nan)
 
-    def _has(self, variant: Variant, metric: str) -> bool:
-        return metric in self._columns[variant] or (metric in PRECISIONS and variant in self._precisions)
+
+def _interval(values: np.ndarray) -> Interval:
+    return Interval(**interval(float(values[0]), values[1:])._asdict())
 
 
 def _sign(metric: str) -> int:
-    return -1 if metric in LOWER_IS_BETTER else 1
+    return -1 if kind_of(metric) in LOWER_IS_BETTER else 1
 
 
 def _statistic(name: str) -> Any:

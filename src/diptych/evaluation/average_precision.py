@@ -17,7 +17,6 @@ import torch
 from pycocotools import mask as rle_masks
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
-from torch import Tensor
 
 _RECALLS = np.linspace(0, 1, 101)
 _EVERY_AREA = [0, 1e10]
@@ -54,18 +53,18 @@ class Precision(NamedTuple):
 
 
 Detection = dict[str, Any]
-"""``label``, ``score``, ``bbox`` (x, y, width, height in pixels) and, if the network segments, ``segmentation``
-(run lengths as pycocotools has them, ``counts`` a string): all of it fit for JSON."""
+"""``label``, ``score``, ``bbox`` (x, y, width, height in pixels), if the network segments ``segmentation`` (run
+lengths as pycocotools has them, ``counts`` a string), and if it reads ``text``: all of it fit for JSON."""
 
 Overlap = Literal["segm", "bbox"]
 
 
-def detections(found: dict[str, Tensor]) -> list[Detection]:
+def detections(found: dict[str, Any]) -> list[Detection]:
     """What a task network found in a picture, put down compactly.
 
     Args:
         found: boxes ``(n, 4)`` as x0, y0, x1, y1, labels ``(n,)``, scores ``(n,)`` and perhaps masks
-            ``(n, 1, H, W)`` in 0..1.
+            ``(n, 1, H, W)`` in 0..1, or texts, a list.
     """
     boxes = found["boxes"].double().cpu().numpy()
     boxes = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
@@ -78,13 +77,16 @@ def detections(found: dict[str, Tensor]) -> list[Detection]:
         for entry, mask in zip(entries, masks, strict=True):
             rle = rle_masks.encode(np.asfortranarray(mask))
             entry["segmentation"] = {"size": rle["size"], "counts": rle["counts"].decode("ascii")}
+    for entry, text in zip(entries, found["texts"], strict=True) if "texts" in found else ():
+        entry["text"] = text
     return entries
 
 
-def found_again(seen: Sequence[Detection]) -> dict[str, Tensor]:
-    """Boxes, labels and scores as the network gave them to :func:`detections`."""
+def found_again(seen: Sequence[Detection]) -> dict[str, Any]:
+    """Boxes, labels, scores and texts as the network gave them to :func:`detections`."""
     corners = torch.tensor([each["bbox"] for each in seen], dtype=torch.float32).reshape(-1, 4)
     return {
+        "texts": [each.get("text", "") for each in seen],
         "boxes": torch.cat([corners[:, :2], corners[:, :2] + corners[:, 2:]], dim=1),
         "labels": torch.tensor([each["label"] for each in seen], dtype=torch.int64),
         "scores": torch.tensor([each["score"] for each in seen], dtype=torch.float32),

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-import math
 import struct
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
+import torch
 
 from diptych.checkerboard.baseline import STRIDES
 from diptych.checkerboard.score import grid_scores, spectral_scores
+from diptych.evaluation.anchors import ANCHORS
 from diptych.evaluation.average_precision import PictureMatches
 from diptych.evaluation.cache import Cache
 from diptych.evaluation.metrics import detail, features, ms_ssim, psnr, sharpness, ssim
 from diptych.evaluation.people import MADE_WITH, butteraugli, lpips, ssimulacra2
-from diptych.evaluation.task_accuracy import TaskAccuracy
-from diptych.evaluation.variants import CODEC, ORIGINAL, Decoded, Variant
+from diptych.evaluation.results import ORIGINAL, Variant
+from diptych.evaluation.task_scores import Score
+from diptych.evaluation.variants import Decoded
 from diptych.io.pixels import Picture, digest
+from diptych.nn.losses import feature_distance
+from diptych.tasks import Task
 
 Metric = Literal[
     "psnr",
@@ -29,12 +33,12 @@ Metric = Literal[
     "lpips",
     "butteraugli",
     "features",
+    "distances",
     "sharpness",
     "detail",
     "grid",
     "spectral",
 ]
-LOWER_IS_BETTER = frozenset({"lpips", "butteraugli", "features"})
 AGAINST_PHOTO: dict[str, Callable[[Picture, Picture], float]] = {
     "psnr": psnr,
     "ssim": ssim,
@@ -50,9 +54,11 @@ _OF_PICTURE: dict[str, Callable[[Picture], dict[int, float]]] = {
     "grid": partial(grid_scores, strides=STRIDES),
     "spectral": partial(spectral_scores, strides=STRIDES),
 }
+_OF_DECODERS = ("sharpness", "detail", "grid", "spectral")
 
-Row = dict[str, Any]
-"""Measurements of one picture: ``bytes``, ``fits`` (matched anchors), ``psnr`` ..., ``grid_2`` ... ."""
+Row = dict[str, float | bool]
+"""Measurements of one picture: ``bytes``, ``fits`` (matched anchors), ``psnr`` ..., ``grid_2`` ..., and of task
+networks ``fcos.distance``, ``faces.agreement`` ... ."""
 
 
 class Photo(NamedTuple):
@@ -70,30 +76,29 @@ class Measured(NamedTuple):
         name: of the photo.
         pixels: how many it has.
         rows: by variant.
-        matches: what the task network found, by variant; empty without one.
+        matches: by task network and variant, its detections against the labels.
     """
 
     name: str
     pixels: int
     rows: dict[Variant, Row]
-    matches: dict[Variant, PictureMatches]
+    matches: dict[str, dict[Variant, PictureMatches]]
 
 
 def measure(
     photo: Photo,
     made: Iterable[Decoded],
     metrics: Sequence[Metric],
-    anchor_metrics: Sequence[Metric],
-    accuracy: TaskAccuracy | None,
+    tasks: Mapping[str, Task],
+    scores: Mapping[str, Score],
     cache: Cache | None = None,
 ) -> Measured:
     """Measure all variants of one photo.
 
     Args:
-        made: the variants; each is measured before the next is made.
-        metrics: of the original and the codec's views.
-        anchor_metrics: of anchors.
-        accuracy: of the task network, if detections count.
+        made: the variants, the original first; each is measured before the next is made.
+        tasks: the task networks, by name.
+        scores: of each of them.
         cache: keeps the scores that take long.
 
     Raises:
@@ -102,12 +107,21 @@ def measure(
     pictures: dict[Variant, Picture] = {}
     rows: dict[Variant, Row] = {}
     for one in made:
-        of_codec = one.variant.codec in (ORIGINAL, CODEC)
-        rows[one.variant] = _row(photo.pixels, one, metrics if of_codec else anchor_metrics, cache)
+        rows[one.variant] = _row(photo.pixels, one, metrics, cache)
         pictures[one.variant] = one.picture
-    matches = accuracy.matches(photo.image_id, list(pictures.values())) if accuracy else []
-    area = photo.pixels.shape[0] * photo.pixels.shape[1]
-    return Measured(photo.name, area, rows, dict(zip(pictures, matches, strict=False)))
+    matches: dict[str, dict[Variant, PictureMatches]] = {}
+    for name, score in scores.items():
+        for variant, worth in zip(pictures, score(photo.image_id, list(pictures.values())), strict=True):
+            if isinstance(worth, dict):
+                rows[variant] |= {f"{name}.{kind}": round(value, 5) for kind, value in worth.items()}
+            else:
+                matches.setdefault(name, {})[variant] = worth
+    for name, task in tasks.items() if "distances" in metrics else ():
+        wanted = _features(task, photo.pixels)
+        for variant in list(pictures)[1:]:
+            distance = float(feature_distance(wanted, _features(task, np.asarray(pictures[variant])))[0])
+            rows[variant][f"{name}.distance"] = round(distance, 5)
+    return Measured(photo.name, photo.pixels[..., 0].size, rows, matches)
 
 
 class Measurements:
@@ -117,14 +131,14 @@ class Measurements:
         names: the photos, in order.
         pixels: their pixel counts.
         rows: per variant, one list per measurement of a :data:`Row` with a value for each photo.
-        matches: per variant, one entry per photo.
+        matches: per task network and variant, one entry per photo.
     """
 
     def __init__(self) -> None:
         self.names: list[str] = []
         self.pixels: list[int] = []
         self.rows: dict[Variant, dict[str, list[Any]]] = defaultdict(lambda: defaultdict(list))
-        self.matches: dict[Variant, list[PictureMatches]] = defaultdict(list)
+        self.matches: dict[str, dict[Variant, list[PictureMatches]]] = defaultdict(lambda: defaultdict(list))
 
     def add(self, measured: Measured) -> None:
         """Append one photo."""
@@ -133,21 +147,24 @@ class Measurements:
         for variant, row in measured.rows.items():
             for name, value in row.items():
                 self.rows[variant][name].append(value)
-        for variant, matches in measured.matches.items():
-            self.matches[variant].append(matches)
+        for task, found in measured.matches.items():
+            for variant, matches in found.items():
+                self.matches[task][variant].append(matches)
 
 
 def _row(photo: np.ndarray, one: Decoded, metrics: Sequence[Metric], cache: Cache | None) -> Row:
     row: Row = {"bytes": one.size}
-    if one.variant.matched:
+    if one.variant.matched is not None:
         row["fits"] = one.fits
+    of_anchor = one.variant.codec in ANCHORS
     for metric in metrics:
+        if metric == "distances" or (of_anchor and metric in _OF_DECODERS):
+            continue
         if metric in _OF_PICTURE:
             for stride, score in _OF_PICTURE[metric](one.picture).items():
                 row[f"{metric}_{stride}"] = round(score, 4)
         elif one.variant.codec != ORIGINAL:
-            value = _score(metric, photo, one.picture, cache)
-            row[metric] = round(value, 5) if math.isfinite(value) else value
+            row[metric] = round(_score(metric, photo, one.picture, cache), 5)
     return row
 
 
@@ -160,3 +177,8 @@ def _score(metric: Metric, photo: np.ndarray, picture: Picture, cache: Cache | N
         known = struct.pack("<d", AGAINST_PHOTO[metric](photo, picture))
         cache.put(known, *parts)
     return float(struct.unpack("<d", known)[0])
+
+
+@torch.inference_mode()
+def _features(task: Task, picture: np.ndarray) -> dict[str, torch.Tensor]:
+    return task.features(torch.tensor(picture).permute(2, 0, 1)[None].float() / 255)

@@ -1,4 +1,14 @@
-"""Results on disk and on screen."""
+"""Results: what an evaluation writes, and what its tables, figures, reports and the README are made from.
+
+::
+
+    points        every codec's view and every anchor at every setting: statistics by metric, a value per photo
+    comparisons   two of them in the same bytes, photo by photo
+    bd_rate       bits of a codec's view against an anchor, or another codec, at equal score
+    needed        bits per pixel for a share of the task networks' scores on the originals
+
+A metric is named as in the recipe; of a task network's scores the network's name comes first: ``fcos.ap50``.
+"""
 
 from __future__ import annotations
 
@@ -8,58 +18,194 @@ import math
 import os
 import platform
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from rich.box import SIMPLE
-from rich.console import Console
-from rich.table import Table
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from diptych.errors import DiptychError
-from diptych.io.files import make_folder, write_bytes
+from diptych.io.files import make_folder, read_bytes, write_bytes
+from diptych.io.places import Name
 
-FORMAT = "diptych-evaluation-1"
-_WITH_INTERVAL = ("ap50", "ap50_relative")
+FORMAT = "diptych-results-1"
+ORIGINAL = "original"
+"""What stands for a codec in a :class:`Variant` that is not coded at all."""
 _PACKAGES = (
     *("diptych", "torch", "torchvision", "torchmetrics", "timm", "numpy", "scipy", "bjontegaard"),
-    *("pillow", "pycocotools", "ssimulacra2"),
+    *("pillow", "pycocotools", "ssimulacra2", "onnxruntime", "openvino"),
 )
-_SHOWN = (
-    *("bpp", "psnr", "ssim", "ms_ssim", "ssimulacra2", "lpips", "butteraugli", "sharpness"),
-    *("grid_2", "grid_4", "grid_8", "grid_16", "ap"),
-    *_WITH_INTERVAL,
-)
-_WIDTH = 160
+
+View = str | float
 
 
-def provenance(recipe: Path, overrides: Sequence[str], weights: dict[str, Path]) -> dict[str, Any]:
-    """What is needed to make the same numbers again: commit, command, versions and hashes of the weights.
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
-    Args:
-        weights: files by role.
+
+Number = Annotated[float | None, BeforeValidator(_finite)]
+"""None where it is not defined; JSON knows neither NaN nor infinity."""
+Value = Annotated[bool | int | float | None, BeforeValidator(_finite)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class Interval(_Part):
+    """A statistic of the photos, and its 95 % bootstrap interval."""
+
+    value: Number
+    low: Number
+    high: Number
+
+
+class Variant(_Part):
+    """One way to code every photo.
+
+    Attributes:
+        codec: a codec's name in the recipe, the name of an anchor, or ``original``.
+        setting: quality of the codec, or setting of the anchor; None for the original, and for a codec's mean over
+            all of its qualities.
+        view: of the codec's files; None for others.
+        matched: the codec whose files of quality ``setting`` bound the anchor's: each is the largest that fits.
     """
-    return {
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": " ".join(["diptych evaluate", str(recipe), *overrides]),
-        "commit": _git("rev-parse", "HEAD"),
-        "uncommitted_changes": bool(_git("status", "--porcelain", "--untracked-files=no")),
-        "weights": {role: hashlib.sha256(path.read_bytes()).hexdigest() for role, path in weights.items()},
-        "versions": {"python": platform.python_version()} | _versions(),
-        "machine": {"processor": platform.machine(), "cpus": os.cpu_count()},
-    }
+
+    codec: str
+    setting: float | None = None
+    view: View | None = None
+    matched: str | None = None
+
+    def __str__(self) -> str:
+        if self.codec == ORIGINAL:
+            return ORIGINAL
+        setting = "mean over qualities" if self.setting is None else f"q{self.setting:g}"
+        if self.matched is not None:
+            return f"{self.codec} in the bytes of {self.matched} {setting}"
+        return f"{self.codec} {setting}" + ("" if self.view is None else f" {self.view}")
 
 
-def write(results: dict[str, Any], path: Path) -> None:
-    """Write ``results`` as JSON, one line per entry of its lists, atomically; NaN and infinity become null.
+class Point(Variant):
+    """What was measured of a variant.
+
+    Attributes:
+        summary: statistics by metric.
+        rows: by metric, a value for each photo, in their order; ``bytes`` of the files among them. None of a mean.
+    """
+
+    summary: dict[str, Interval]
+    rows: dict[str, list[Value]] = {}
+
+
+class Comparison(_Part):
+    """Two variants in the same bytes.
+
+    Attributes:
+        difference: by metric, ``tested`` minus ``reference``, paired over the photos.
+        percent: the same in percent of the reference, for scores of task networks and distances.
+    """
+
+    tested: Variant
+    reference: Variant
+    difference: dict[str, Interval]
+    percent: dict[str, Interval] = {}
+
+
+class BdRate(Interval):
+    """Bits of a codec's view against others, in percent, at equal score: negative where it saves.
+
+    Attributes:
+        against: an anchor, or another codec of the recipe.
+        bpp_range: to which both curves are cut.
+        shared: the scores, lowest and highest, over which it is an average.
+        defined: the part of the resamples in which it is defined.
+        problem: why it has no value; empty if it has one.
+    """
+
+    codec: str
+    view: View
+    against: str
+    metric: str
+    bpp_range: tuple[float, float]
+    shared: tuple[Number, Number] = (None, None)
+    defined: float = 1.0
+    problem: str = ""
+
+
+class Needed(Interval):
+    """Bits per pixel for a share of a task network's score on the originals; None where that is never reached.
+
+    Attributes:
+        target: the score.
+        reached: the part of the resamples in which it is reached.
+        at_smallest: the smallest files reach it already, and the rate is an upper bound.
+    """
+
+    codec: str
+    view: View | None
+    metric: str
+    share: float
+    target: Number
+    reached: float
+    at_smallest: bool
+
+
+class Provenance(_Part):
+    """What made the figures: all that is needed to make them again."""
+
+    date: str
+    command: str
+    commit: str | None
+    uncommitted_changes: bool
+    weights: dict[str, str]
+    versions: dict[str, str | None]
+    machine: dict[str, Any]
+
+
+class Photos(_Part):
+    """The photos, in the order of all rows, and how many pixels each has."""
+
+    names: list[str] = Field(min_length=1)
+    pixels: list[int] = []
+
+
+class Results(_Part):
+    """A results file.
+
+    Attributes:
+        models: id of every codec by its name in the recipe: codecs with one id write the same files.
+        anchors: by name, what made their files.
+        tasks: by name, how a task network is scored, such as ``mask AP50``.
+        metrics: what computed those metrics that are not computed here.
+        natural: what 95 % of photos stay below in the grid scores.
+    """
+
+    format: Literal["diptych-results-1"] = "diptych-results-1"
+    provenance: Provenance
+    models: dict[str, str]
+    recipe: dict[str, Any]
+    anchors: dict[str, str] = {}
+    tasks: dict[str, str] = {}
+    metrics: dict[str, str] = {}
+    photos: Photos
+    natural: dict[str, float] = {}
+    points: list[Point] = Field(min_length=1)
+    comparisons: list[Comparison] = []
+    bd_rate: list[BdRate] = []
+    needed: list[Needed] = []
+
+
+def write(results: BaseModel | Mapping[str, Any], path: Path) -> None:
+    """Write results as JSON, one line per entry of its lists, atomically.
 
     Raises:
         DiptychError: if the file cannot be written.
     """
+    content = results.model_dump(mode="json") if isinstance(results, BaseModel) else results
     lines = []
-    for key, value in _finite(results).items():
+    for key, value in content.items():
         if isinstance(value, list):
             entries = ",\n  ".join(json.dumps(entry, separators=(",", ":")) for entry in value)
             lines.append(f"{json.dumps(key)}: [\n  {entries}\n ]")
@@ -69,109 +215,61 @@ def write(results: dict[str, Any], path: Path) -> None:
     write_bytes(("{\n " + ",\n ".join(lines) + "\n}\n").encode(), path, overwrite=True)
 
 
-def read(path: Path) -> dict[str, Any]:
-    """The results in ``path``; null stays None.
+def read(path: Path) -> Results:
+    """The results in a file.
 
     Raises:
-        DiptychError: if they cannot be read or are something else.
+        DiptychError: if the file cannot be read, holds something else, or lacks what results have.
+    """
+    found = read_if_results(path)
+    if found is None:
+        raise DiptychError(f"{path} holds no results of an evaluation")
+    return found
+
+
+def read_if_results(path: Name) -> Results | None:
+    """The results in a file, or None if it is JSON of something else, which names no format.
+
+    Raises:
+        DiptychError: as :func:`read`.
     """
     try:
-        results = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        content = json.loads(read_bytes(path))
+    except ValueError as error:
         raise DiptychError(f"the results {path} cannot be read: {error}") from None
-    if not isinstance(results, dict) or results.get("format") != FORMAT:
-        raise DiptychError(f"{path} holds no evaluation results of this version")
-    return results
-
-
-def show(results: dict[str, Any], console: Console | None = None) -> None:
-    """Print the most telling columns of every variant, the BD-rates, and the rates that accuracy needs."""
-    console = console or Console()
-    console.width = max(console.width, _WIDTH)
-    console.print(_points_table(results))
-    if any("grid_4" in point["summary"] for point in results["points"]):
-        bars = ", ".join(f"{name} {bar:.2f}" for name, bar in results["natural"].items())
-        console.print(f"95 % of photos score at most: {bars}\n")
-    if results["bd_rate"]:
-        console.print(_bd_table(results))
-    if results.get("needed"):
-        console.print(_needed_table(results))
-
-
-def _points_table(results: dict[str, Any]) -> Table:
-    points = results["points"]
-    columns = [name for name in _SHOWN if any(name in point["summary"] for point in points)]
-    title = f"{len(results['photos']['names'])} photos, 95 % intervals"
-    table = Table(title=title, title_justify="left", box=SIMPLE)
-    for name in ("codec", "setting", "view", *columns):
-        table.add_column(name, justify="left" if name in ("codec", "view") else "right", no_wrap=True)
-    for point in points:
-        setting = "" if point["setting"] is None else f"{point['setting']:g}"
-        named = [point["codec"], f"= {setting}" if point["matched"] else setting, str(point["view"] or "")]
-        table.add_row(*named, *(_cell(name, point["summary"].get(name)) for name in columns))
-    return table
-
-
-def _bd_table(results: dict[str, Any]) -> Table:
-    table = Table(title="BD-rate, % (negative: fewer bits at equal quality)", title_justify="left", box=SIMPLE)
-    for name in ("view", "against", "at equal", "BD-rate", "interval"):
-        table.add_column(name)
-    for entry in results["bd_rate"]:
-        low, high = (_number(entry[bound], "+.1f") for bound in ("low", "high"))
-        percent = _number(entry["value"], "+.1f")
-        spread = entry.get("problem") or f"{low} .. {high}{_part(entry.get('defined'))}"
-        table.add_row(str(entry["view"]), entry["anchor"], entry["metric"], percent, spread)
-    return table
-
-
-def _needed_table(results: dict[str, Any]) -> Table:
-    table = Table(title="bpp needed for a share of the uncompressed AP50", title_justify="left", box=SIMPLE)
-    shares = sorted({entry["share"] for entry in results["needed"]})
-    for name in ("codec", "view", *(f"{share:.0%}" for share in shares)):
-        table.add_column(name)
-    cells: dict[tuple[str, str], list[str]] = {}
-    for entry in sorted(results["needed"], key=lambda entry: entry["share"]):
-        cells.setdefault((entry["codec"], str(entry["view"] or "")), []).append(_rate(entry))
-    for named, rates in cells.items():
-        table.add_row(*named, *rates)
-    return table
-
-
-def _rate(entry: dict[str, Any]) -> str:
-    if entry["value"] is None:
-        return f"not reached{_part(1 - entry['reached'])}"
-    low, high = (_number(entry[bound], ".3f") for bound in ("low", "high"))
-    most = "<= " if entry["at_smallest"] else ""
-    return f"{most}{entry['value']:.3f} ({low} .. {'not reached' if entry['high'] is None else high})"
-
-
-def _part(share: float | None) -> str:
-    """In how many of the resamples, unless it is in all."""
-    return "" if share is None or share == 1 else f" (in {share:.0%} of resamples)"
-
-
-def _cell(name: str, found: dict[str, float] | None) -> str:
-    if found is None:
-        return ""
-    digits = ".2f" if name.startswith(("psnr", "ssimulacra2", "grid", "spectral")) else ".3f"
-    cell = _number(found["value"], digits)
-    if name in _WITH_INTERVAL:
-        cell += f" {_number(found['low'], digits)}..{_number(found['high'], digits)}"
-    return cell
-
-
-def _number(value: float | None, form: str) -> str:
-    return "-" if value is None or not math.isfinite(value) else format(value, form)
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
+    if not isinstance(content, dict) or "format" not in content:
         return None
-    return value
+    if content["format"] != FORMAT:
+        raise DiptychError(f"{path} is of the format '{content['format']}', this version reads {FORMAT}")
+    try:
+        return Results.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise DiptychError(f"the results {path} are damaged at '{where}': {first['msg']}") from None
+
+
+def provenance(command: Sequence[str], weights: Mapping[str, Path]) -> Provenance:
+    """What makes the figures now.
+
+    Args:
+        command: its words.
+        weights: files by role.
+    """
+    return Provenance(
+        date=datetime.now(UTC).isoformat(timespec="seconds"),
+        command=" ".join(command),
+        commit=_git("rev-parse", "HEAD"),
+        uncommitted_changes=bool(_git("status", "--porcelain", "--untracked-files=no")),
+        weights={role: hashlib.sha256(path.read_bytes()).hexdigest() for role, path in weights.items()},
+        versions=versions(),
+        machine={"processor": platform.machine(), "cpus": os.cpu_count()},
+    )
+
+
+def versions() -> dict[str, str | None]:
+    """Of Python and of the packages that the figures depend on; None for those that are not installed."""
+    return {"python": platform.python_version()} | {name: _version(name) for name in _PACKAGES}
 
 
 def _git(*arguments: str) -> str | None:
@@ -183,11 +281,8 @@ def _git(*arguments: str) -> str | None:
     return done.stdout.strip()
 
 
-def _versions() -> dict[str, str | None]:
-    found: dict[str, str | None] = {}
-    for package in _PACKAGES:
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            found[package] = None
-    return found
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None

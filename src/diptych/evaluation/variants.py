@@ -1,4 +1,4 @@
-"""Everything a photo is turned into during an evaluation, by the codec and by anchors, through real files."""
+"""Everything a photo is turned into during an evaluation, by codecs and by anchors, through real files."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ import numpy as np
 from PIL import Image
 
 from diptych.evaluation.anchors import ANCHORS, Anchor, at_bytes
-
-View = str | float
-ORIGINAL = "original"
-CODEC = "diptych"
+from diptych.evaluation.results import ORIGINAL, Variant, View
 
 
 class Codec(Protocol):
-    """What an evaluation needs of :class:`diptych.codec.codec.Codec`."""
+    """What an evaluation needs of :class:`diptych.codec.codec.Codec`.
+
+    Attributes:
+        model_id: codecs with one id write the same files and read each other's.
+    """
 
     @property
     def model_id(self) -> bytes: ...
@@ -28,27 +29,11 @@ class Codec(Protocol):
 
 
 @dataclass(frozen=True)
-class Variant:
-    """One way to code every photo.
+class Shown:
+    """A codec, and the views of its files that are measured."""
 
-    Attributes:
-        codec: ``original``, ``diptych`` or the name of an anchor.
-        setting: quality of the codec, or setting of the anchor.
-        view: view of the codec's file; None for others.
-        matched: the anchor's files are the largest that fit the codec's files of quality ``setting``.
-    """
-
-    codec: str
-    setting: float | None = None
-    view: View | None = None
-    matched: bool = False
-
-    def __str__(self) -> str:
-        if self.codec == ORIGINAL:
-            return ORIGINAL
-        if self.matched:
-            return f"{self.codec} in the bytes of q{self.setting:g}"
-        return f"{self.codec} q{self.setting:g}" + ("" if self.view is None else f" {self.view}")
+    codec: Codec
+    views: Sequence[View]
 
 
 @dataclass(frozen=True)
@@ -70,34 +55,42 @@ class Decoded:
 
 def decoded(
     photo: np.ndarray,
-    codec: Codec,
+    codecs: Mapping[str, Shown],
     qualities: Sequence[float],
-    views: Sequence[View],
     anchors: Mapping[str, Sequence[int]],
     matched: Sequence[str],
     known: Mapping[str, Anchor] = ANCHORS,
 ) -> Iterator[Decoded]:
     """Code ``photo`` (uint8 ``(H, W, 3)``) in every way asked for; the original comes first.
 
+    Codecs that write the same files share them.
+
     Args:
+        codecs: by name.
         anchors: settings to run by anchor name.
-        matched: anchors to run again at the size of each of the codec's files.
+        matched: anchors to run again at the size of each of the codecs' files.
         known: the anchors by name.
     """
     original = Image.fromarray(photo)
-    yield Decoded(Variant(ORIGINAL), original, 0)
-    sizes = {}
-    for quality in qualities:
-        data = codec.encode(original, quality=quality)
-        sizes[quality] = len(data)
-        for view, picture in zip(views, codec.decode_views(data, views), strict=True):
-            yield Decoded(Variant(CODEC, quality, view), picture, len(data))
+    yield Decoded(Variant(codec=ORIGINAL), original, 0)
+    written: dict[bytes, tuple[str, dict[float, bytes]]] = {}
+    for name, shown in codecs.items():
+        writer, files = written.setdefault(shown.codec.model_id, (name, {}))
+        for quality in qualities:
+            if writer == name:
+                files[quality] = shown.codec.encode(original, quality=quality)
+            pictures = shown.codec.decode_views(files[quality], shown.views)
+            for view, picture in zip(shown.views, pictures, strict=True):
+                variant = Variant(codec=name, setting=quality, view=view)
+                yield Decoded(variant, picture, len(files[quality]))
     for name in dict.fromkeys([*anchors, *matched]):
-        anchor, files = known[name], dict[int, bytes]()
+        anchor, made = known[name], dict[int, bytes]()
         for setting in anchors.get(name, ()):
-            files[setting] = anchor.encode(original, setting)
-            yield Decoded(Variant(name, setting), anchor.decode(files[setting]), len(files[setting]))
-        for quality in qualities if name in matched else ():
-            made = at_bytes(anchor, original, sizes[quality], files)
-            picture = anchor.decode(made.data)
-            yield Decoded(Variant(name, quality, matched=True), picture, len(made.data), made.fits)
+            made[setting] = anchor.encode(original, setting)
+            picture = anchor.decode(made[setting])
+            yield Decoded(Variant(codec=name, setting=setting), picture, len(made[setting]))
+        for writer, files in written.values() if name in matched else ():
+            for quality, data in files.items():
+                fitted = at_bytes(anchor, original, len(data), made)
+                variant = Variant(codec=name, setting=quality, matched=writer)
+                yield Decoded(variant, anchor.decode(fitted.data), len(fitted.data), fitted.fits)

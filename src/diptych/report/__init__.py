@@ -1,5 +1,5 @@
 """The report: results files and example photos in one HTML page that needs nothing beside it.
 
-results/*.json ──> sources ──> curves, sheets ──┐
+results/*.json ──> results ──> curves, sheets ──┐
 photos ──codec, JPEG, AVIF, machine──> examples ─┴──> page ──> report.html
 """

@@ -19,11 +19,10 @@ from diptych.checkerboard.detector import Measurement, grid_map, measure
 from diptych.checkerboard.score import SMALLEST, TILE
 from diptych.codec import view_difference
 from diptych.evaluation.anchors import ANCHORS, at_bytes
+from diptych.evaluation.tables import NAMES, Sheet
 from diptych.io.heatmap import overlay
 from diptych.io.images import read_picture
 from diptych.report.draw import Found, draw_detections, found_in
-from diptych.report.sources import NAMES
-from diptych.report.tables import Sheet
 
 if TYPE_CHECKING:
     from diptych.codec.codec import Codec

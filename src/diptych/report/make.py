@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from diptych.codec import defaults
 from diptych.errors import DiptychError
+from diptych.evaluation.results import Results, read_if_results
 from diptych.io.files import refuse_existing, write_bytes
 from diptych.io.places import Name, Place
 from diptych.report.demo import NO_TASK
 from diptych.report.examples import FITTED, example
 from diptych.report.page import card, making, page
-from diptych.report.sources import Source, read
 
 if TYPE_CHECKING:
     from diptych.codec.codec import Codec
@@ -75,10 +75,10 @@ def run(
     return Made(target, notes)
 
 
-def _read(sources: Sequence[Name]) -> tuple[dict[str, Source], list[str]]:
+def _read(sources: Sequence[Name]) -> tuple[dict[str, Results], list[str]]:
     found, notes = {}, []
     for path in sources:
-        source = read(path)
+        source = read_if_results(path)
         if source is None:
             notes.append(f"{path} is left out: it is not a file of results that a report shows")
         else:

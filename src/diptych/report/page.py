@@ -25,11 +25,10 @@ from diptych.checkerboard.detector import HOTTEST
 from diptych.codec import defaults
 from diptych.codec.view_difference import FULL_SCALE
 from diptych.evaluation.anchors import ANCHORS
+from diptych.evaluation.results import Results
+from diptych.evaluation.tables import NAMES, Sheet, metric_name, sheets
 from diptych.io.heatmap import heat_map
-from diptych.report import tables
 from diptych.report.examples import Example
-from diptych.report.sources import NAMES, Ablation, Evaluation, Source, Transfer
-from diptych.report.tables import Sheet
 
 if TYPE_CHECKING:
     from diptych.codec.codec import Codec as LoadedCodec
@@ -67,7 +66,7 @@ class Making(NamedTuple):
 def card(codec: LoadedCodec, model: str | None) -> Codec:
     """What a page says of a codec; ``model`` is its file as the user named it, None for the shipped one."""
     text = "" if model else (defaults.WEIGHTS / "README.md").read_text(encoding="utf-8")
-    return Codec(codec.model_id.hex(), tables.of_costs(codec.complexity()), text)
+    return Codec(codec.model_id.hex(), _costs(codec.complexity()), text)
 
 
 def making(command: Sequence[str], codec: LoadedCodec, fitted: Sequence[str]) -> Making:
@@ -80,17 +79,15 @@ def making(command: Sequence[str], codec: LoadedCodec, fitted: Sequence[str]) ->
 
 
 class Section(NamedTuple):
-    """One results file, on how many photos of which folder."""
+    """One results file."""
 
     name: str
-    source: Source
-    photos: int
-    folder: str
+    found: Results
     charts: Mapping[str, Markup]
     sheets: Sequence[Sheet]
 
 
-def page(sources: Mapping[str, Source], examples: Sequence[Example], codec: Codec, making: Making) -> str:
+def page(sources: Mapping[str, Results], examples: Sequence[Example], codec: Codec, making: Making) -> str:
     """The report as HTML.
 
     Args:
@@ -107,9 +104,11 @@ def page(sources: Mapping[str, Source], examples: Sequence[Example], codec: Code
         lstrip_blocks=True,
     )
     world.filters |= {"uri": _uri, "markdown": _markdown, "decibels": _decibels}
-    measured = {source.model_id for source in sources.values()}
+    measured = {model for found in sources.values() for model in found.models.values()}
     return world.get_template("report.html").render(
-        sections=[_section(name, source) for name, source in sources.items()],
+        sections=[
+            Section(name, found, _charts(name, found), list(sheets(found))) for name, found in sources.items()
+        ],
         examples=examples,
         codec=codec,
         foreign=bool(measured) and codec.model_id not in measured,
@@ -121,26 +120,27 @@ def page(sources: Mapping[str, Source], examples: Sequence[Example], codec: Code
     )
 
 
-def _section(name: str, source: Source) -> Section:
-    if isinstance(source, Ablation):
-        folder = str(source.recipe.get("evaluation", {}).get("photos", "unknown"))
-        return Section(name, source, len(source.photos), folder, {}, [tables.of_ablation(source)])
-    folder = str(source.recipe.get("photos", "unknown"))
-    if isinstance(source, Transfer):
-        return Section(name, source, source.photos, folder, {}, [tables.of_transfer(source)])
-    sheets = list(tables.of_evaluation(source))
-    return Section(name, source, len(source.photos.names), folder, _charts(name, source), sheets)
-
-
-def _charts(name: str, source: Evaluation) -> dict[str, Markup]:
-    """Figures of an evaluation by what they show, as SVG in the page's colours (``style.css``); none without
+def _charts(name: str, found: Results) -> dict[str, Markup]:
+    """Figures of results by what they show, as SVG in the page's colours (``style.css``); none without
     matplotlib."""
     if not find_spec("matplotlib"):
         return {}
     from diptych.evaluation.plot import figures, svg
 
-    drawn = {metric: svg(figure, f"{name} {metric}") for metric, figure in figures(source.model_dump()).items()}
-    return {tables.metric_name(metric): _inline(picture.decode()) for metric, picture in drawn.items()}
+    drawn = {metric: svg(figure, f"{name} {metric}") for metric, figure in figures(found).items()}
+    return {metric_name(metric): _inline(picture.decode()) for metric, picture in drawn.items()}
+
+
+def _costs(costs: Mapping[str, float]) -> Sheet:
+    """What :meth:`diptych.codec.codec.Codec.complexity` says of a codec, a column for each network."""
+    split = {tuple(name.split(" ", 1)): value for name, value in costs.items()}
+    networks, kinds = (list(dict.fromkeys(part)) for part in zip(*split, strict=True))
+    rows = [[kind, *(_amount(split[network, kind]) for network in networks)] for kind in kinds]
+    return Sheet("What the codec costs", ["", *networks], rows)
+
+
+def _amount(value: float) -> str:
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.2f}"
 
 
 def _inline(svg: str) -> Markup:

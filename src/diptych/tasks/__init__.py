@@ -1,7 +1,7 @@
 """The task networks a codec is trained for and measured with, behind one protocol.
 
 load_task("task.safetensors")  one of the package's own: Mask R-CNN or FCOS
-load_task("mine.yaml")         the user's: kind torchvision, onnx or features (see ``descriptions``)
+load_task("mine.yaml")         somebody's: kind torchvision, onnx, features, classifier or reader
 
 What has to be trained against, or is somebody else's, runs on PyTorch. The detector that ships with the package
 predicts without: see :mod:`diptych.tasks.detector`.
@@ -20,8 +20,10 @@ from safetensors import SafetensorError, safe_open
 from diptych.codec import defaults
 from diptych.errors import ModelError, extra
 from diptych.tasks.descriptions import (
-    FeaturesDescription,
+    AnyDescription,
+    ClassifierDescription,
     OnnxDescription,
+    ReaderDescription,
     TorchvisionDescription,
     read_description,
 )
@@ -104,7 +106,7 @@ def shipped_task() -> Task:
     return task
 
 
-def _build(description: TorchvisionDescription | OnnxDescription | FeaturesDescription) -> Any:
+def _build(description: AnyDescription) -> Any:
     if isinstance(description, TorchvisionDescription):
         from diptych.tasks.torchvision_task import TorchvisionTask
 
@@ -113,6 +115,14 @@ def _build(description: TorchvisionDescription | OnnxDescription | FeaturesDescr
         from diptych.tasks.onnx_task import OnnxTask
 
         return OnnxTask(description)
+    if isinstance(description, ReaderDescription):
+        from diptych.tasks.reader import ReaderTask
+
+        return ReaderTask(description)
+    if isinstance(description, ClassifierDescription):
+        from diptych.tasks.classifier import ClassifierTask
+
+        return ClassifierTask(description)
     from diptych.tasks.backbone_features import FeaturesTask
 
     return FeaturesTask(description)

@@ -54,6 +54,20 @@ def imagenet_body(name: Body, path: str | Path | None = None) -> Any:
     return body
 
 
+def imagenet_classifier(name: Body, path: str | Path | None = None) -> Any:
+    """The whole network: float (B, 3, H, W) -> scores (B, 1000) of ImageNet's classes, before a softmax.
+
+    Args:
+        path: as of :func:`imagenet_body`.
+
+    Raises:
+        ModelError: as :func:`imagenet_body`.
+    """
+    network = timm.create_model(name, bn_eps=1e-3)
+    network.load_state_dict(_renamed(_weights(name, path), network.state_dict(), name))
+    return network.eval()
+
+
 def normalized(images: Tensor) -> Tensor:
     """Pictures (float (B, 3, H, W) in [0, 1]) as networks trained on ImageNet expect them, channels last."""
     # Numbers, not tensors: constants would be copied to the device, which a recorded step must not do.

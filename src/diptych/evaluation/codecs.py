@@ -1,0 +1,160 @@
+"""The codecs of a recipe: from a file to what an evaluation shows of it.
+
+::
+
+    .dip ──model──> latents ─┬─g_s, or with a view file's tuned stages──> views and their blends ─┬─> filter
+                             └─another g_s: another codec's, or with other upsamplers ────────────┘
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from safetensors import SafetensorError, safe_open
+
+from diptych.codec import defaults
+from diptych.codec.codec import Codec, load
+from diptych.codec.engine.transforms import Transforms
+from diptych.codec.weights import FrozenCodec, human_beside, load_codec, read_arrays, write_arrays
+from diptych.errors import DiptychError, ModelError
+from diptych.evaluation import variants
+from diptych.evaluation.recipe import Bilateral, CodecFile, Evaluation, Gaussian
+from diptych.evaluation.results import View
+from diptych.evaluation.variants import Shown
+from diptych.nn.transforms import Synthesis, channels_last
+from diptych.nn.upsamplers import replace_upsamplers
+
+DECODER_FORMAT = "diptych-decoder-1"
+
+
+def opened(recipe: Evaluation, given: Mapping[str, variants.Codec] | None = None) -> dict[str, Shown]:
+    """The recipe's codecs, each of which has coded a small picture.
+
+    Args:
+        given: codecs that stand in for the recipe's, by name.
+
+    Raises:
+        DiptychError: if a file cannot be used, or has no such view; the codec is named.
+    """
+    found = {}
+    for name, described in recipe.codecs.items():
+        try:
+            codec = given[name] if given else _opened(described)
+            found[name] = Shown(codec, recipe.views_of(name))
+            codec.decode_views(codec.encode(Image.new("RGB", (64, 64)), quality=50), found[name].views)
+        except DiptychError as error:
+            raise type(error)(f"the codec '{name}': {error}") from None
+    return found
+
+
+def files_of(described: CodecFile) -> dict[str, Path]:
+    """The files that a codec is made from, by role; those that are not there are left out."""
+    model = described.model or defaults.CODEC
+    files = {"model": model, "human": described.view or human_beside(model), "decoder": described.decoder}
+    return {role: path for role, path in files.items() if path is not None and path.is_file()}
+
+
+def _opened(described: CodecFile) -> variants.Codec:
+    codec = load(described.model, described.view)
+    if described.decoder:
+        codec = _with_decoder(codec, described.decoder)
+    return Filtered(codec, described.filter) if described.filter else codec
+
+
+class Filtered:
+    """A codec whose pictures go through a filter."""
+
+    def __init__(self, codec: Codec, settings: Gaussian | Bilateral) -> None:
+        self._codec, self._settings = codec, settings
+        self.model_id = codec.model_id
+
+    def encode(self, image: Image.Image, quality: float) -> bytes:
+        return self._codec.encode(image, quality)
+
+    def decode_views(self, data: bytes, views: Sequence[View]) -> list[Image.Image]:
+        return [_filtered(picture, self._settings) for picture in self._codec.decode_views(data, views)]
+
+
+def _filtered(picture: Image.Image, settings: Gaussian | Bilateral) -> Image.Image:
+    """``picture`` through a filter that reaches two sigmas far."""
+    from kornia.filters import bilateral_blur, gaussian_blur2d
+
+    side = 2 * math.ceil(2 * settings.sigma) + 1
+    x = torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None].float() / 255
+    window, reach = (side, side), (settings.sigma, settings.sigma)
+    if isinstance(settings, Gaussian):
+        x = gaussian_blur2d(x, window, reach, border_type="replicate")
+    else:
+        x = bilateral_blur(x, window, settings.contrast / 255, reach, border_type="replicate")
+    return Image.fromarray((x[0] * 255).round().clamp(0, 255).byte().permute(1, 2, 0).numpy())
+
+
+def _with_decoder(codec: Codec, path: Path) -> Codec:
+    """The codec with another ``g_s`` and without a human view."""
+    if not _has_other_upsamplers(path):
+        return Codec(_with_foreign(path, codec.frozen), {}, codec.transforms.engine)
+    codec = codec.with_view({})
+    codec.transforms = _Rebuilt(codec, load_decoder(path, codec.frozen))
+    return codec
+
+
+class _Rebuilt(Transforms):
+    """A codec's transforms with a ``g_s`` of another build, which runs in torch."""
+
+    def __init__(self, base: Codec, g_s: Synthesis) -> None:
+        super().__init__(base.frozen, {}, base.transforms.engine)
+        self._g_s = g_s
+
+    @torch.inference_mode()
+    def synthesis(self, values: NDArray[np.int32], quality: float, position: float) -> NDArray[np.uint8]:
+        y_hat = torch.from_numpy(self.dequantized(values, quality)).contiguous(memory_format=torch.channels_last)
+        x_hat = self._g_s(y_hat, torch.full((len(y_hat),), quality))
+        pixels: NDArray[np.uint8] = (x_hat.permute(0, 2, 3, 1) * 255).round().clamp(0, 255).byte().numpy()
+        return pixels
+
+
+def _has_other_upsamplers(path: Path) -> bool:
+    try:
+        with safe_open(path, framework="np") as file:
+            return (file.metadata() or {}).get("format") == DECODER_FORMAT
+    except (SafetensorError, OSError):
+        return False  # what reads it as a codec says what is wrong
+
+
+def save_decoder(g_s: Synthesis, upsampler: str, model_id: bytes, path: Path) -> None:
+    """Write a whole ``g_s`` with other upsamplers, in float16."""
+    header = {"format": DECODER_FORMAT, "model_id": model_id.hex(), "upsampler": upsampler}
+    write_arrays(path, {name: tensor.cpu().half().numpy() for name, tensor in g_s.state_dict().items()}, header)
+
+
+def load_decoder(path: Path, frozen: FrozenCodec) -> Synthesis:
+    """Read what :func:`save_decoder` wrote for the codec ``frozen``.
+
+    Raises:
+        ModelError: if it was made for another codec, or is not complete.
+    """
+    arrays, metadata = read_arrays(path, DECODER_FORMAT)
+    if metadata.get("model_id") != frozen.model_id.hex():
+        raise ModelError(f"{path} is a decoder of codec {metadata.get('model_id')}, not {frozen.model_id.hex()}")
+    g_s = Synthesis(frozen.widths)
+    try:
+        replace_upsamplers(g_s, metadata["upsampler"])
+        g_s.load_state_dict({name: torch.from_numpy(array).float() for name, array in arrays.items()})
+    except (KeyError, RuntimeError) as error:
+        raise ModelError(f"{path} is not a complete decoder file: {str(error).splitlines()[0]}") from None
+    return channels_last(g_s.eval().requires_grad_(False))
+
+
+def _with_foreign(path: Path, frozen: FrozenCodec) -> FrozenCodec:
+    """The codec with the ``g_s`` of another one."""
+    other = load_codec(path)
+    if other.widths.latent != frozen.widths.latent:
+        raise ModelError(f"{path} decodes {other.widths.latent} latents, not {frozen.widths.latent}")
+    g_s = {name: array for name, array in other.arrays.items() if name.startswith("g_s.")}
+    return frozen._replace(arrays=frozen.arrays | g_s)
