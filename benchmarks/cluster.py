@@ -251,7 +251,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="JSON file of the figures")
     arguments = parser.parse_args()
     os.environ |= {"OMP_NUM_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0"}
-    os.environ["RAY_worker_niceness"] = "0"  # by itself 15: others on the machine would go before one of both ways
+    os.environ["RAY_worker_niceness"] = "0"  # by itself 15: others on the machine would go before one of both ways  # noqa: SIM112 (so Ray calls it)
     processors = len(os.sched_getaffinity(0))
     photos = [path for folder in arguments.photos for path in sorted(folder.iterdir()) if path.suffix in SUFFIXES]
     with tempfile.TemporaryDirectory() as name, failing_s3(0.05) as counts:
