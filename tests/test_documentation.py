@@ -6,6 +6,7 @@ cannot run here, says so in its title. The tutorial has a test of its own.
 """
 
 import re
+import runpy
 import shlex
 import tomllib
 from collections.abc import Iterator
@@ -57,6 +58,13 @@ def test_every_block_says_what_it_is(page: Path) -> None:
         assert block.language in RUN + WRITTEN + SHOWN, block
         hidden = block.language in SHOWN and not block.skipped and COMMAND.search(block.text)
         assert not hidden, f"runs, or says '{NOT_RUN}': {block.text}"
+
+
+def test_tables_are_those_of_the_results() -> None:
+    make = runpy.run_path(str(REPOSITORY / "results" / "make.py"))
+    for page in make["PAGES"]:
+        text = page.read_text(encoding="utf-8")
+        assert make["filled"](text) == text, f"python results/make.py changes {page.name}"
 
 
 @pytest.fixture(scope="session")

@@ -363,7 +363,8 @@ def test_codecs_that_write_other_files_are_compared_with_the_first(photos: Path,
         def decode_views(self, data: bytes, views: Sequence[str | float]) -> list[Image.Image]:
             return super().decode_views(data[:-200], views)
 
-    codecs = {"one": "one.safetensors", "same": {"view": "a.safetensors", "views": ["human"]}, "other": {}}
+    files = {"view": "a.safetensors", "views": ["human"]}
+    codecs = {"one": "one.safetensors", "same": {"model": "one.safetensors"} | files, "other": "other.safetensors"}
     settings = {"codecs": codecs, "views": ["machine"], "metrics": ["psnr"], "bpp_range": [0.1, 8]}
     path = recipe(tmp_path, photos=photos, matched=["jpeg"], **settings)
     settings = read_recipe(path, Evaluation)

@@ -14,10 +14,10 @@ from ssimulacra2 import compute_ssimulacra2
 from diptych.evaluation import measurements
 from diptych.evaluation.aggregate import LOWER_IS_BETTER
 from diptych.evaluation.cache import Cache
+from diptych.evaluation.codecs import Decoded
 from diptych.evaluation.measurements import Photo, measure
 from diptych.evaluation.people import butteraugli, lpips, ssimulacra2
 from diptych.evaluation.results import Variant
-from diptych.evaluation.variants import Decoded
 from pictures import SHARED, blurred, textured
 
 Metric = Callable[..., float]

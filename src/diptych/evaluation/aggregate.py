@@ -43,7 +43,7 @@ class Summary:
 
     Args:
         measured: the rows.
-        models: id of every codec, by name.
+        writers: of every codec by name, the one whose files it reads.
         draws: number of resamples behind each interval.
         seed: of the resamples.
         bpp_range: where BD-rates are taken.
@@ -52,12 +52,12 @@ class Summary:
     def __init__(
         self,
         measured: Measurements,
-        models: Mapping[str, bytes],
+        writers: Mapping[str, str],
         draws: int,
         seed: int,
         bpp_range: tuple[float, float],
     ) -> None:
-        self._measured, self._models, self._bpp_range = measured, models, bpp_range
+        self._measured, self._writers, self._bpp_range = measured, writers, bpp_range
         self._drawn = resamples(len(measured.names), draws, seed)
         self._draws = {variant: self._of(variant) for variant in measured.rows}
         self._curves: dict[tuple[str, View | None], list[Variant]] = {}
@@ -88,11 +88,11 @@ class Summary:
     def bd_rates(self) -> Iterator[BdRate]:
         """Every view of every codec against every anchor, and against the first codec unless it writes the same
         files, at equal values of all metrics that both have."""
-        first = next(iter(self._models))
+        first = next(iter(self._writers))
         for (codec, view), tested in self._curves.items():
-            for (against, other_view), others in self._curves.items() if codec in self._models else ():
-                foreign = self._models.get(against) != self._models[codec]
-                comparable = against not in self._models or (against == first and foreign and other_view == view)
+            for (against, other_view), others in self._curves.items() if codec in self._writers else ():
+                foreign = self._writers[codec] != first and against == first and other_view == view
+                comparable = against not in self._writers or foreign
                 if comparable and min(len(tested), len(others)) > 1:
                     for metric in self._draws[tested[0]]:
                         if kind_of(metric) in COMPARED and metric in self._draws[others[0]]:
@@ -125,7 +125,7 @@ class Summary:
         """The codecs' means over several qualities."""
         found = {}
         for (codec, view), variants in self._curves.items():
-            if codec in self._models and len(variants) > 1:
+            if codec in self._writers and len(variants) > 1:
                 at = [self._draws[variant] for variant in variants]
                 means = {metric: np.mean([draws[metric] for draws in at], axis=0) for metric in at[0]}
                 found[Variant(codec=codec, view=view)] = means
@@ -139,13 +139,12 @@ class Summary:
         return Point(**variant.model_dump(), summary=summary, rows=rows)
 
     def _in_the_same_bytes(self, tested: Variant, reference: Variant) -> bool:
-        model = self._models.get(tested.codec)
-        if model is None or tested.setting != reference.setting or tested == reference:
+        writer = self._writers.get(tested.codec)
+        if writer is None or tested.setting != reference.setting or tested == reference:
             return False
         if reference.matched is not None:
-            return self._models[reference.matched] == model
-        first = next(pair for pair in self._curves if self._models.get(pair[0]) == model)
-        return (reference.codec, reference.view) == first
+            return reference.matched == writer
+        return (reference.codec, reference.view) == next(pair for pair in self._curves if pair[0] == writer)
 
     def _compared(self, tested: Variant, reference: Variant, of: Mapping[Variant, Draws]) -> Comparison:
         ours, theirs = of[tested], of[reference]

@@ -157,7 +157,7 @@ ANCHORS: dict[str, Anchor] = {
             {"subsampling": "4:2:0", "enc_params": {"preset": "slow", "tune": "psnr", "x265:pools": "1"}},
         ),
         PillowAnchor("jxl", "JXL", range(0, 100), _libjxl, {"effort": 7, "num_threads": 0}),
-        VvcAnchor(),
+        VvcAnchor("vvc", "fast"),
         PillowAnchor(
             "avif-default",
             "AVIF",
@@ -165,9 +165,11 @@ ANCHORS: dict[str, Anchor] = {
             _libavif,
             {"codec": "aom", "speed": 6, "subsampling": "4:2:0", "max_threads": 1},
         ),
+        VvcAnchor("vvc-slower", "slower"),
     )
 }
-"""The anchors by name, each at the best compression it has short of taking seconds per photo."""
+"""The anchors by name, each at the best compression it has short of taking seconds per photo; ``vvc-slower`` takes
+half a minute, to tell what ``vvc`` leaves."""
 
 
 class Fitted(NamedTuple):

@@ -1,16 +1,19 @@
-"""The codecs of a recipe: from a file to what an evaluation shows of it.
+"""The codecs of a recipe, and everything that they and the anchors make of a photo, through real files.
 
 ::
 
-    .dip ──model──> latents ─┬─g_s, or with a view file's tuned stages──> views and their blends ─┬─> filter
-                             └─another g_s: another codec's, or with other upsamplers ────────────┘
+    photo ──encode──> .dip ──> latents ─┬─g_s, or a view file's stages──> views and their blends ──┬─> filter
+                                        └─another g_s: another codec's, or with other upsamplers ──┘
+    photo ──anchor at its settings, or in the bytes of the .dip──> file ──> picture
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -18,22 +21,101 @@ from numpy.typing import NDArray
 from PIL import Image
 from safetensors import SafetensorError, safe_open
 
-from diptych.codec import defaults
-from diptych.codec.codec import Codec, load
+from diptych.codec import codec, defaults
 from diptych.codec.engine.transforms import Transforms
 from diptych.codec.weights import FrozenCodec, human_beside, load_codec, read_arrays, write_arrays
 from diptych.errors import DiptychError, ModelError
-from diptych.evaluation import variants
+from diptych.evaluation.anchors import ANCHORS, Anchor, at_bytes
 from diptych.evaluation.recipe import Bilateral, CodecFile, Evaluation, Gaussian
-from diptych.evaluation.results import View
-from diptych.evaluation.variants import Shown
+from diptych.evaluation.results import ORIGINAL, Variant, View
 from diptych.nn.transforms import Synthesis, channels_last
 from diptych.nn.upsamplers import replace_upsamplers
 
 DECODER_FORMAT = "diptych-decoder-1"
 
 
-def opened(recipe: Evaluation, given: Mapping[str, variants.Codec] | None = None) -> dict[str, Shown]:
+class Codec(Protocol):
+    """What an evaluation needs of :class:`diptych.codec.codec.Codec`."""
+
+    @property
+    def model_id(self) -> bytes: ...
+
+    def encode(self, image: Image.Image, quality: float) -> bytes: ...
+
+    def decode_views(self, data: bytes, views: Sequence[View]) -> list[Image.Image]: ...
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A codec of the recipe.
+
+    Attributes:
+        codec: it.
+        views: that are measured of its files.
+        writer: name of the first codec with the same model file, whose files it reads.
+    """
+
+    codec: Codec
+    views: Sequence[View]
+    writer: str
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A photo after one variant.
+
+    Attributes:
+        variant: what made it.
+        picture: its RGB picture.
+        size: bytes of its file; 0 for the original.
+        fits: False for a matched anchor whose smallest file is larger than the codec's.
+    """
+
+    variant: Variant
+    picture: Image.Image
+    size: int
+    fits: bool = True
+
+
+def decoded(
+    photo: np.ndarray,
+    codecs: Mapping[str, Shown],
+    qualities: Sequence[float],
+    anchors: Mapping[str, Sequence[int]],
+    matched: Sequence[str],
+    known: Mapping[str, Anchor] = ANCHORS,
+) -> Iterator[Decoded]:
+    """Code ``photo`` (uint8 ``(H, W, 3)``) in every way asked for; the original comes first.
+
+    Args:
+        codecs: by name.
+        anchors: settings to run by anchor name.
+        matched: anchors to run again at the size of each of the codecs' files.
+        known: the anchors by name.
+    """
+    original = Image.fromarray(photo)
+    yield Decoded(Variant(codec=ORIGINAL), original, 0)
+    written: dict[str, dict[float, bytes]] = {}
+    for name, shown in codecs.items():
+        if shown.writer == name:
+            written[name] = {quality: shown.codec.encode(original, quality=quality) for quality in qualities}
+        for quality, data in written[shown.writer].items():
+            for view, picture in zip(shown.views, shown.codec.decode_views(data, shown.views), strict=True):
+                yield Decoded(Variant(codec=name, setting=quality, view=view), picture, len(data))
+    for name in dict.fromkeys([*anchors, *matched]):
+        anchor, made = known[name], dict[int, bytes]()
+        for setting in anchors.get(name, ()):
+            made[setting] = anchor.encode(original, setting)
+            picture = anchor.decode(made[setting])
+            yield Decoded(Variant(codec=name, setting=setting), picture, len(made[setting]))
+        for writer, files in written.items() if name in matched else ():
+            for quality, data in files.items():
+                fitted = at_bytes(anchor, original, len(data), made)
+                variant = Variant(codec=name, setting=quality, matched=writer)
+                yield Decoded(variant, anchor.decode(fitted.data), len(fitted.data), fitted.fits)
+
+
+def opened(recipe: Evaluation, given: Mapping[str, Codec] | None = None) -> dict[str, Shown]:
     """The recipe's codecs, each of which has coded a small picture.
 
     Args:
@@ -42,12 +124,14 @@ def opened(recipe: Evaluation, given: Mapping[str, variants.Codec] | None = None
     Raises:
         DiptychError: if a file cannot be used, or has no such view; the codec is named.
     """
-    found = {}
+    found: dict[str, Shown] = {}
+    writers: dict[Path | None, str] = {}
     for name, described in recipe.codecs.items():
+        writer = writers.setdefault(described.model, name)
         try:
-            codec = given[name] if given else _opened(described)
-            found[name] = Shown(codec, recipe.views_of(name))
-            codec.decode_views(codec.encode(Image.new("RGB", (64, 64)), quality=50), found[name].views)
+            shown = Shown(given[name] if given else _opened(described), recipe.views_of(name), writer)
+            shown.codec.decode_views(shown.codec.encode(Image.new("RGB", (64, 64)), quality=50), shown.views)
+            found[name] = shown
         except DiptychError as error:
             raise type(error)(f"the codec '{name}': {error}") from None
     return found
@@ -60,19 +144,19 @@ def files_of(described: CodecFile) -> dict[str, Path]:
     return {role: path for role, path in files.items() if path is not None and path.is_file()}
 
 
-def _opened(described: CodecFile) -> variants.Codec:
-    codec = load(described.model, described.view)
+def _opened(described: CodecFile) -> Codec:
+    made = codec.load(described.model, described.view)
     if described.decoder:
-        codec = _with_decoder(codec, described.decoder)
-    return Filtered(codec, described.filter) if described.filter else codec
+        made = _with_decoder(made, described.decoder)
+    return Filtered(made, described.filter) if described.filter else made
 
 
 class Filtered:
     """A codec whose pictures go through a filter."""
 
-    def __init__(self, codec: Codec, settings: Gaussian | Bilateral) -> None:
-        self._codec, self._settings = codec, settings
-        self.model_id = codec.model_id
+    def __init__(self, base: Codec, settings: Gaussian | Bilateral) -> None:
+        self._codec, self._settings = base, settings
+        self.model_id = base.model_id
 
     def encode(self, image: Image.Image, quality: float) -> bytes:
         return self._codec.encode(image, quality)
@@ -95,19 +179,19 @@ def _filtered(picture: Image.Image, settings: Gaussian | Bilateral) -> Image.Ima
     return Image.fromarray((x[0] * 255).round().clamp(0, 255).byte().permute(1, 2, 0).numpy())
 
 
-def _with_decoder(codec: Codec, path: Path) -> Codec:
+def _with_decoder(base: codec.Codec, path: Path) -> codec.Codec:
     """The codec with another ``g_s`` and without a human view."""
     if not _has_other_upsamplers(path):
-        return Codec(_with_foreign(path, codec.frozen), {}, codec.transforms.engine)
-    codec = codec.with_view({})
-    codec.transforms = _Rebuilt(codec, load_decoder(path, codec.frozen))
-    return codec
+        return codec.Codec(_with_foreign(path, base.frozen), {}, base.transforms.engine)
+    made = base.with_view({})
+    made.transforms = _Rebuilt(base, load_decoder(path, base.frozen))
+    return made
 
 
 class _Rebuilt(Transforms):
     """A codec's transforms with a ``g_s`` of another build, which runs in torch."""
 
-    def __init__(self, base: Codec, g_s: Synthesis) -> None:
+    def __init__(self, base: codec.Codec, g_s: Synthesis) -> None:
         super().__init__(base.frozen, {}, base.transforms.engine)
         self._g_s = g_s
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
@@ -32,13 +32,13 @@ from diptych.evaluation.aggregate import Summary
 from diptych.evaluation.anchors import ANCHORS, Anchor
 from diptych.evaluation.average_precision import ClassMatches, PictureMatches
 from diptych.evaluation.cache import Cache, CachedAnchor
+from diptych.evaluation.codecs import Codec, Shown, decoded
 from diptych.evaluation.measurements import Measured, Measurements, Photo, measure
 from diptych.evaluation.people import MADE_WITH
 from diptych.evaluation.plot import plot_all
 from diptych.evaluation.recipe import Evaluation
 from diptych.evaluation.results import Results, Variant
 from diptych.evaluation.task_scores import PredictionCache, Score, TaskAccuracy, score_of
-from diptych.evaluation.variants import Codec, Shown, decoded
 from diptych.io.files import make_folder, read_bytes
 from diptych.io.pixels import digest
 from diptych.io.progress import progress
@@ -68,16 +68,17 @@ def evaluate(
     made_with = {name: anchor.made_with for name, anchor in runner.anchors.items()}
     meters = _made_with(recipe)
     scored = {name: score.name for name, score in runner.scores.items()}
-    models = {name: shown.codec.model_id for name, shown in runner.codecs.items()}
-    measurements = Measurements()
-    alone = recipe.workers == 1 or given_codecs or given_tasks
-    workers, runner = (1, runner) if alone else (recipe.workers, Runner(recipe, runner.truth))
-    for one in _measured(runner, photos, workers):
-        measurements.add(one)
-    summary = Summary(measurements, models, recipe.resamples, recipe.seed, recipe.bpp_range)
+    shown = runner.codecs
+    if recipe.workers > 1 and not (given_codecs or given_tasks):
+        runner = Runner(recipe, runner.truth)  # what is loaded cannot be pickled
+        measurements = Measurements(_in_processes(runner, photos, recipe.workers))
+    else:
+        measurements = Measurements(_in_this_process(runner, photos))
+    writers = {name: one.writer for name, one in shown.items()}
+    summary = Summary(measurements, writers, recipe.resamples, recipe.seed, recipe.bpp_range)
     found = Results(
         provenance=results.provenance(command, _files(recipe)),
-        models={name: model.hex() for name, model in models.items()},
+        models={name: one.codec.model_id.hex() for name, one in shown.items()},
         recipe=recipe.model_dump(mode="json"),
         anchors=made_with,
         tasks=scored,
@@ -223,8 +224,15 @@ class Runner:
         return Cache(self._recipe.cache)
 
 
-def _measured(runner: Runner, photos: Sequence[Photo], workers: int) -> list[Measured]:
-    """All photos, in their order, measured in this process or in several.
+def _in_this_process(runner: Runner, photos: Sequence[Photo]) -> Iterator[Measured]:
+    with progress(len(photos), "evaluated", every=60) as advance:
+        for photo in photos:
+            yield runner(photo)
+            advance()
+
+
+def _in_processes(runner: Runner, photos: Sequence[Photo], workers: int) -> list[Measured]:
+    """All photos, in their order.
 
     Raises:
         DiptychError: if a process dies.
@@ -236,11 +244,7 @@ def _measured(runner: Runner, photos: Sequence[Photo], workers: int) -> list[Mea
             measured.update([found])
             advance()
 
-        if workers > 1:
-            in_processes(list(enumerate(photos)), _Work(runner), None, workers, keep)
-        else:
-            for index, photo in enumerate(photos):
-                keep((index, runner(photo)))
+        in_processes(list(enumerate(photos)), _Work(runner), None, workers, keep)
     return [measured[index] for index in range(len(photos))]
 
 

@@ -6,7 +6,7 @@ import struct
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -16,29 +16,16 @@ from diptych.checkerboard.score import grid_scores, spectral_scores
 from diptych.evaluation.anchors import ANCHORS
 from diptych.evaluation.average_precision import PictureMatches
 from diptych.evaluation.cache import Cache
+from diptych.evaluation.codecs import Decoded
 from diptych.evaluation.metrics import detail, features, ms_ssim, psnr, sharpness, ssim
 from diptych.evaluation.people import MADE_WITH, butteraugli, lpips, ssimulacra2
+from diptych.evaluation.recipe import Metric
 from diptych.evaluation.results import ORIGINAL, Variant
 from diptych.evaluation.task_scores import Score
-from diptych.evaluation.variants import Decoded
 from diptych.io.pixels import Picture, digest
 from diptych.nn.losses import feature_distance
 from diptych.tasks import Task
 
-Metric = Literal[
-    "psnr",
-    "ssim",
-    "ms_ssim",
-    "ssimulacra2",
-    "lpips",
-    "butteraugli",
-    "features",
-    "distances",
-    "sharpness",
-    "detail",
-    "grid",
-    "spectral",
-]
 AGAINST_PHOTO: dict[str, Callable[[Picture, Picture], float]] = {
     "psnr": psnr,
     "ssim": ssim,
@@ -125,7 +112,10 @@ def measure(
 
 
 class Measurements:
-    """Rows of measurements, grown photo by photo.
+    """Rows of measurements.
+
+    Args:
+        photos: measured, in order.
 
     Attributes:
         names: the photos, in order.
@@ -134,14 +124,15 @@ class Measurements:
         matches: per task network and variant, one entry per photo.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, photos: Iterable[Measured]) -> None:
         self.names: list[str] = []
         self.pixels: list[int] = []
         self.rows: dict[Variant, dict[str, list[Any]]] = defaultdict(lambda: defaultdict(list))
         self.matches: dict[str, dict[Variant, list[PictureMatches]]] = defaultdict(lambda: defaultdict(list))
+        for measured in photos:
+            self._add(measured)
 
-    def add(self, measured: Measured) -> None:
-        """Append one photo."""
+    def _add(self, measured: Measured) -> None:
         self.names.append(measured.name)
         self.pixels.append(measured.pixels)
         for variant, row in measured.rows.items():

@@ -33,7 +33,7 @@ MOST = 12
 _LOG = ("grid",)
 _STYLES = {
     name: (f"C{number % 10}", marker)
-    for number, (name, marker) in enumerate(zip(ANCHORS, "sv^Dx*P", strict=True), 2)
+    for number, (name, marker) in enumerate(zip(ANCHORS, "sv^Dx*Pp", strict=True), 2)
 }
 """Colour and marker of each anchor, the same in every figure; the codecs' views take what is left."""
 _NO_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))

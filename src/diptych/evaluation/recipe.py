@@ -8,10 +8,23 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from diptych.evaluation.anchors import ANCHORS
-from diptych.evaluation.measurements import Metric
 from diptych.evaluation.results import ORIGINAL
 
 Quality = Annotated[float, Field(ge=0, le=100)]
+Metric = Literal[
+    "psnr",
+    "ssim",
+    "ms_ssim",
+    "ssimulacra2",
+    "lpips",
+    "butteraugli",
+    "features",
+    "distances",
+    "sharpness",
+    "detail",
+    "grid",
+    "spectral",
+]
 View = Literal["machine", "human"] | Annotated[float, Field(ge=0, le=1)]
 
 
@@ -69,7 +82,7 @@ class Evaluation(Settings):
         names: use only these of its files, relative to it; all if empty.
         labels: COCO-format JSON of these photos, for the task networks.
         codecs: by name a codec file, or what :class:`CodecFile` says; the shipped one, ``diptych``, if not given.
-            All are compared with the first.
+            Those of one ``model`` read the same files. All are compared with the first.
         tasks: weights or descriptions of task networks by name. One is scored by AP against the labels if they
             know a class of it, by name; otherwise by how far it agrees with what it finds in the originals.
         qualities: of the codecs.

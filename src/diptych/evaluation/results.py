@@ -175,7 +175,7 @@ class Results(_Part):
     """A results file.
 
     Attributes:
-        models: id of every codec by its name in the recipe: codecs with one id write the same files.
+        models: id of every codec by its name in the recipe.
         anchors: by name, what made their files.
         tasks: by name, how a task network is scored, such as ``mask AP50``.
         metrics: what computed those metrics that are not computed here.

@@ -21,6 +21,7 @@ NAMES = {
     "jxl": "JPEG XL",
     "vvc": "VVC",
     "avif-default": "AVIF, tuned for people",
+    "vvc-slower": "VVC, preset slower",
 }
 """Anchors as people write them."""
 METRICS = {

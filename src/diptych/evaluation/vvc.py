@@ -27,23 +27,29 @@ _TO_YUV = f"scale=out_color_matrix=bt709:out_range=full:out_chroma_loc=left:flag
 _TO_RGB = f"scale=in_color_matrix=bt709:in_range=full:in_chroma_loc=left:flags=spline+{_ACCURATE}"
 # Of the kernels in FFmpeg's scaler these two lose least by 4:2:0. One picture needs neither delimiters nor the
 # reference lists of long groups of pictures: 25 bytes less than by default.
-_ENCODER = "-c:v libvvenc -preset fast -qpa 0 -vvenc-params accessunitdelimiter=0:gopsize=16 -threads 1"
+_ENCODER = "-c:v libvvenc -preset {} -qpa 0 -vvenc-params accessunitdelimiter=0:gopsize=16 -threads 1"
 _QUIET = "-loglevel error -filter_threads 1 -threads 1"
 
 
 class VvcAnchor:
-    """VVenC at a fixed quantization parameter, the setting: from 63 (smallest file) down to 0."""
+    """VVenC at a fixed quantization parameter, the setting: from 63 (smallest file) down to 0.
 
-    name = "vvc"
+    Args:
+        preset: of VVenC: ``faster``, ``fast``, ``medium``, ``slow`` or ``slower``.
+    """
+
     settings = range(63, -1, -1)
+
+    def __init__(self, name: str, preset: str) -> None:
+        self.name, self._encoder = name, _ENCODER.format(preset)
 
     @cached_property
     def made_with(self) -> str:
         version = _said(self._ffmpeg, "-version").partition(" Copyright")[0]
-        trial = f"-loglevel verbose -f lavfi -i color=size=64x64 -frames:v 1 {_ENCODER} -f null -"
+        trial = f"-loglevel verbose -f lavfi -i color=size=64x64 -frames:v 1 {self._encoder} -f null -"
         vvenc = re.search(r"libvvenc version: (\S+)", _said(self._ffmpeg, trial))
         encoder = f"VVenC {vvenc.group(1) if vvenc else 'of unknown version'}"
-        return f"{encoder}, {version}; {_ENCODER} -vf {_TO_YUV}"
+        return f"{encoder}, {version}; {self._encoder} -vf {_TO_YUV}"
 
     def encode(self, picture: Picture, setting: int) -> bytes:
         array = pixels(picture)
@@ -70,7 +76,9 @@ class VvcAnchor:
         source = f"-f rawvideo -pix_fmt rgb24 -s {width}x{height} -i -"
         convert = f"-vf {_TO_YUV} -pix_fmt yuv420p10le"
         try:
-            return _run(self._ffmpeg, f"{_QUIET} {source} {convert} {_ENCODER} -qp {qp} -f vvc -", even.tobytes())
+            return _run(
+                self._ffmpeg, f"{_QUIET} {source} {convert} {self._encoder} -qp {qp} -f vvc -", even.tobytes()
+            )
         except DiptychError as error:  # FFmpeg gives VVenC a buffer of width x height bytes
             raise DiptychError(f"VVenC cannot code {width} x {height} pixels at QP {qp}: {error}") from None
 
