@@ -227,4 +227,4 @@ def _sign(metric: str) -> int:
 
 
 def _statistic(name: str) -> Any:
-    return np.nanmedian if name.startswith(("grid", "spectral")) else np.nanmean
+    return np.nanmedian if kind_of(name).startswith(("grid", "spectral")) else np.nanmean

@@ -94,9 +94,9 @@ def _figure(found: Results, metric: str, curves: Mapping[str, Sequence[Point]]) 
     axes.set_xlabel("bits per pixel (file size)")
     axes.set_ylabel(f"{task}: {what}" if task else what)
     axes.set_xscale("log")
-    if metric.startswith(_LOG):
+    if _kind(metric).startswith(_LOG):
         axes.set_yscale("log")
-    for axis in (axes.xaxis, axes.yaxis) if metric.startswith(_LOG) else (axes.xaxis,):
+    for axis in (axes.xaxis, axes.yaxis) if _kind(metric).startswith(_LOG) else (axes.xaxis,):
         axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axis.set_minor_formatter(NullFormatter())
@@ -107,7 +107,7 @@ def _figure(found: Results, metric: str, curves: Mapping[str, Sequence[Point]]) 
 
 def _curves(found: Results, metric: str) -> dict[str, list[Point]]:
     """By label, the points that have a place in the figure."""
-    log = metric.startswith(_LOG)
+    log = _kind(metric).startswith(_LOG)
     curves: dict[str, list[Point]] = {}
     for point in found.points:
         ends = _ends(point, metric)

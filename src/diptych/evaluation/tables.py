@@ -152,7 +152,7 @@ def metric_name(metric: str) -> str:
 
 
 def digits(metric: str) -> str:
-    return ".2f" if metric.startswith(_COARSE) else ".3f"
+    return ".2f" if metric.rpartition(".")[2].startswith(_COARSE) else ".3f"
 
 
 def number(value: float | None, form: str) -> str:
