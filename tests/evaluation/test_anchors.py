@@ -29,7 +29,7 @@ def at(name: str, share: float) -> int:
 def test_files_are_real(name: str) -> None:
     anchor = ANCHORS[name]
     data = anchor.encode(PHOTO, at(name, 0.6))
-    if name != "vvc":
+    if not name.startswith("vvc"):
         with Image.open(io.BytesIO(data)) as file:
             assert file.format == FORMATS.get(name, name.upper())
     decoded = anchor.decode(data)

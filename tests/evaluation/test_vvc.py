@@ -75,3 +75,10 @@ def test_an_ffmpeg_without_vvc_is_not_taken(monkeypatch: pytest.MonkeyPatch, tmp
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(DiptychError, match="finds no FFmpeg that has VVC"):
         assert VvcAnchor("vvc", "fast").made_with
+
+
+def test_another_preset_makes_other_files() -> None:
+    photo = textured(96, 80)
+    files = [VvcAnchor("vvc", preset).encode(photo, 30) for preset in ("fast", "slower")]
+    assert files[0] != files[1]
+    assert VvcAnchor("vvc", "slower").made_with != VVC.made_with
