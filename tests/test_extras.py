@@ -5,6 +5,8 @@ import re
 import subprocess
 import sys
 import tomllib
+from collections.abc import Mapping
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 
@@ -48,8 +50,13 @@ def modules(extra: str) -> set[str]:
     project = tomllib.loads(PROJECT.read_text(encoding="utf-8"))["project"]
     own = {project["name"]}  # which an extra names to take in others
     more = names(project["optional-dependencies"][extra]) - names(project["dependencies"]) - own
-    found = metadata.packages_distributions().items()
-    return {module for module, owners in found if names(owners) & more}
+    return {module for module, owners in installed().items() if names(owners) & more}
+
+
+@cache
+def installed() -> Mapping[str, list[str]]:
+    """Distributions by the modules that they install."""
+    return metadata.packages_distributions()
 
 
 def names(requirements: list[str]) -> set[str]:
