@@ -12,7 +12,6 @@ fooled: what it finds better there is worse at another size. So every step shows
 
 from __future__ import annotations
 
-import time
 from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -48,8 +47,6 @@ multiples of ``HYPER_STRIDE``."""
 SIZES = (0.65, 1.0)
 """At which the task network sees a picture, relative to its own."""
 TASK_STRIDE = 32
-_WORTHWHILE = 0.75
-"""Share of float32's time below which bfloat16 is used: with own instructions it takes half, without twice."""
 
 
 class _Window(NamedTuple):
@@ -155,16 +152,7 @@ def _resized(pictures: Tensor, factor: float) -> Tensor:
 
 @cache
 def _bfloat16_pays() -> bool:
-    """Whether convolutions are clearly faster in bfloat16: measured once, in some hundredths of a second."""
-    x = torch.ones(1, 128, 32, 32).contiguous(memory_format=torch.channels_last)
-    kernel = torch.ones(128, 128, 3, 3)
-
-    def seconds(kind: torch.dtype) -> float:
-        signal, weight = x.to(kind), kernel.to(kind)
-        start = time.perf_counter()
-        torch.nn.functional.conv2d(signal, weight, padding=1)
-        return time.perf_counter() - start
-
-    tries = [(seconds(torch.float32), seconds(torch.bfloat16)) for _ in range(4)]
-    single, half = (min(times) for times in zip(*tries, strict=True))
-    return half < _WORTHWHILE * single
+    """Whether the processor has instructions for bfloat16, with which convolutions take half the time. Not timed:
+    processes of one machine have to decide alike, or equal photos get other files."""
+    capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
