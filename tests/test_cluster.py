@@ -136,8 +136,6 @@ def test_by_a_client(cluster: Any, folder: Path, codec_file: Path, codec: Codec)
     """From a machine that is not part of the cluster."""
     words = command(cluster.client_address, codec_file)
     done = subprocess.run(words, cwd=folder, capture_output=True, text=True)
-    if "Starting Ray client server failed" in done.stderr:
-        pytest.skip("Ray's server for clients gives up on a busy machine")
     assert done.returncode == 0, done.stderr
     check(folder, codec)
     words = [sys.executable, "-m", "diptych", "decode", "out", "-o", "back", "--cluster", cluster.client_address]

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from torch import Tensor, nn
+from torch import Tensor
 
 from diptych.nn.transforms import channels_last
 from diptych.tasks.backbone import imagenet_body, normalized
 from diptych.tasks.descriptions import FeaturesDescription, located
+from diptych.tasks.label_free import LabelFree
 
 
-class FeaturesTask(nn.Module):
+class FeaturesTask(LabelFree):
     """A frozen backbone that is only compared, never asked: it has no ``predict``.
 
     Args:
@@ -31,12 +30,3 @@ class FeaturesTask(nn.Module):
         """Features of ``images`` (float (B, 3, H, W) in [0, 1]) at strides 8, 16 and 32."""
         levels = self.net(normalized(images))
         return {f"stride {8 << k}": level.float() for k, level in enumerate(levels)}
-
-    def loss(
-        self,
-        images: Tensor,
-        targets: Sequence[dict[str, Tensor]],
-        features: dict[str, Tensor] | None = None,
-    ) -> dict[str, Tensor]:
-        """Nothing: there is no answer to compare with a label."""
-        return {}

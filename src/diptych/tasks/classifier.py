@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from diptych.tasks.backbone import imagenet_classifier, normalized
 from diptych.tasks.descriptions import ClassifierDescription, located
+from diptych.tasks.label_free import LabelFree
 from diptych.tasks.preprocessing import resized
 
 
-class ClassifierTask(nn.Module):
+class ClassifierTask(LabelFree):
     """A classifier of ImageNet's 1000 classes, frozen.
 
     Its answer to a picture is one box around it, of the likeliest class and sure: so its agreement with itself is
@@ -40,15 +41,6 @@ class ClassifierTask(nn.Module):
         """Scores of the classes before the softmax for ``images`` (float (B, 3, H, W) in [0, 1])."""
         return {"classes": self.net(normalized(resized(images, self._size, "antialias"))).float()}
 
-    def loss(
-        self,
-        images: Tensor,
-        targets: Sequence[dict[str, Tensor]],
-        features: dict[str, Tensor] | None = None,
-    ) -> dict[str, Tensor]:
-        """Nothing: labels of detections say no class of a picture."""
-        return {}
-
     @torch.no_grad()
     def predict(self, images: Sequence[Tensor]) -> list[dict[str, Tensor]]:
         """One box, label and score 1 for each picture (float (3, H, W) in [0, 1])."""
@@ -56,5 +48,5 @@ class ClassifierTask(nn.Module):
 
     def _named(self, image: Tensor) -> dict[str, Tensor]:
         best = self.features(image[None])["classes"].argmax(dim=1)
-        box = torch.tensor([[0, 0, image.shape[2], image.shape[1]]]).float()
-        return {"boxes": box, "labels": best + 1, "scores": torch.ones(1)}
+        box = torch.tensor([[0.0, 0.0, image.shape[2], image.shape[1]]], device=best.device)
+        return {"boxes": box, "labels": best + 1, "scores": torch.ones(1, device=best.device)}

@@ -10,6 +10,7 @@ from torch.nn.functional import interpolate
 
 from diptych.errors import ModelError
 from diptych.tasks.descriptions import OnnxDescription, located
+from diptych.tasks.label_free import LabelFree
 from diptych.tasks.onnx_graph import TorchGraph, at_size, read_graph, session, torch_graph
 from diptych.tasks.postprocessing import decode
 from diptych.tasks.preprocessing import Size, network_input, place
@@ -17,7 +18,7 @@ from diptych.tasks.preprocessing import Size, network_input, place
 _SAMPLE = (192, 256)
 
 
-class OnnxTask(nn.Module):
+class OnnxTask(LabelFree):
     """A network in ONNX.
 
     Its own training loss is not in the graph, so that :meth:`loss` is empty and training compares features.
@@ -59,15 +60,6 @@ class OnnxTask(nn.Module):
                 return self._computed(x)
             found = [self._computed(one) for one in x.split(1)]
             return {name: torch.cat([each[name] for each in found]) for name in self.net.names}
-
-    def loss(
-        self,
-        images: Tensor,
-        targets: Sequence[dict[str, Tensor]],
-        features: dict[str, Tensor] | None = None,
-    ) -> dict[str, Tensor]:
-        """Nothing: the graph has no training loss."""
-        return {}
 
     @torch.no_grad()
     def predict(self, images: Sequence[Tensor]) -> list[dict[str, Tensor]]:

@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from diptych.errors import ModelError
 from diptych.tasks.descriptions import ReaderDescription, located
+from diptych.tasks.label_free import LabelFree
 from diptych.tasks.onnx_graph import read_graph, session
 from diptych.tasks.preprocessing import resized
 
@@ -24,7 +25,7 @@ _SMALLEST = 4
 _SAMPLE = (48, 192)
 
 
-class ReaderTask(nn.Module):
+class ReaderTask(LabelFree):
     """A detector of lines of text, and a network that reads them (PP-OCR's, for example).
 
     Args:
@@ -60,15 +61,6 @@ class ReaderTask(nn.Module):
         """Those of the detector, differentiable, and what the reader makes of each whole picture, which is not."""
         read = [torch.from_numpy(self._probabilities(image)) for image in images.detach()]
         return self.detector.features(images) | {"reader": torch.stack(read)}
-
-    def loss(
-        self,
-        images: Tensor,
-        targets: Sequence[dict[str, Tensor]],
-        features: dict[str, Tensor] | None = None,
-    ) -> dict[str, Tensor]:
-        """Nothing: the graphs have no training loss."""
-        return {}
 
     @torch.no_grad()
     def predict(self, images: Sequence[Tensor]) -> list[dict[str, Any]]:
