@@ -1,5 +1,6 @@
 import io
 import math
+import pickle
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -11,19 +12,40 @@ from hypothesis import strategies as st
 from PIL import Image
 from ssimulacra2 import compute_ssimulacra2
 
-from diptych.evaluation import measurements
+from diptych.errors import DiptychError
+from diptych.evaluation import ffmpeg, measurements, vgg
 from diptych.evaluation.aggregate import LOWER_IS_BETTER
 from diptych.evaluation.cache import Cache
 from diptych.evaluation.codecs import Decoded
 from diptych.evaluation.measurements import Photo, measure
-from diptych.evaluation.people import butteraugli, lpips, ssimulacra2
+from diptych.evaluation.people import butteraugli, cvvdp, lpips, psnr_hvs, ssimulacra2, vmaf
 from diptych.evaluation.results import Variant
 from pictures import SHARED, blurred, textured
 
 Metric = Callable[..., float]
 TOOL = pytest.mark.skipif(shutil.which("butteraugli_main") is None, reason="needs libjxl-devtools")
-METRICS = [ssimulacra2, lpips, pytest.param(butteraugli, marks=TOOL)]
-SMALLEST = {"ssimulacra2": 8, "lpips": 31, "butteraugli": 8}
+
+
+def there(check: Callable[[], object]) -> bool:
+    try:
+        check()
+    except DiptychError:
+        return False
+    return True
+
+
+LIBVMAF = pytest.mark.skipif(
+    not there(lambda: ffmpeg.find("", filter="libvmaf")), reason="needs FFmpeg with libvmaf"
+)
+VGG = pytest.mark.skipif(not there(vgg.made_with), reason="needs: python -m diptych.evaluation.vgg")
+METRICS = [
+    *(ssimulacra2, cvvdp, lpips),
+    *(pytest.param(metric, marks=LIBVMAF) for metric in (vmaf, psnr_hvs)),
+    *(pytest.param(metric, marks=VGG) for metric in (vgg.dists, vgg.vgg)),
+    pytest.param(butteraugli, marks=TOOL),
+]
+SMALLEST = {"lpips": 31, "vmaf": 33, "psnr_hvs": 33, "dists": 16, "vgg": 16}
+BEST = {"ssimulacra2": 100, "cvvdp": 10, "vmaf": pytest.approx(97.4, abs=0.5), "psnr_hvs": math.inf}
 
 
 def jpeg(picture: np.ndarray | Image.Image, quality: int) -> Image.Image:
@@ -50,6 +72,32 @@ def test_ssimulacra2_is_the_package(tmp_path: Path, size: tuple[int, int]) -> No
     assert wanted < 95
 
 
+@VGG
+def test_dists_of_a_photo() -> None:
+    path = SHARED / "kodak" / "kodim05.webp"
+    if not path.is_file():
+        pytest.skip("needs ../shared/data")
+    photo = Image.open(path).convert("RGB")
+    assert vgg.dists(photo, jpeg(photo, 20)) == pytest.approx(0.1267, abs=1e-4)
+
+
+def test_a_network_that_was_not_fetched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    with pytest.raises(DiptychError, match=r"python -m diptych\.evaluation\.vgg"):
+        vgg.made_with()
+
+
+def test_nothing_runs_out_of_a_fetched_file() -> None:
+    class Evil:
+        def __reduce__(self) -> tuple[object, ...]:
+            return print, ("ran",)
+
+    with pytest.raises(pickle.UnpicklingError, match="not an array"):
+        vgg._Arrays(io.BytesIO(pickle.dumps(Evil()))).load()
+    arrays = {"a": np.arange(6.0).reshape(2, 3)}
+    assert (vgg._Arrays(io.BytesIO(pickle.dumps(arrays, protocol=4))).load()["a"] == arrays["a"]).all()
+
+
 @pytest.mark.parametrize("metric", METRICS)
 def test_what_is_worse_scores_worse(metric: Metric) -> None:
     photo = textured(120, 97)
@@ -58,7 +106,7 @@ def test_what_is_worse_scores_worse(metric: Metric) -> None:
         scores = [better * metric(photo, spoil(photo, strength)) for strength in strengths]
         assert scores[0] > scores[1] > scores[2]
         assert better * metric(photo, photo) > scores[0]
-    assert metric(photo, photo) == (100 if metric is ssimulacra2 else 0)
+    assert metric(photo, photo) == BEST.get(metric.__name__, pytest.approx(0, abs=1e-6))
 
 
 @settings(max_examples=12)
@@ -67,7 +115,7 @@ def test_what_is_worse_scores_worse(metric: Metric) -> None:
 def test_any_size(metric: Metric, width: int, height: int) -> None:
     photo = textured(48, 48)[:height, :width]
     score = metric(photo, 255 - photo)
-    assert math.isnan(score) == (min(width, height) < SMALLEST[metric.__name__])
+    assert math.isnan(score) == (min(width, height) < SMALLEST.get(metric.__name__, 8))
 
 
 @pytest.mark.parametrize("metric", METRICS)

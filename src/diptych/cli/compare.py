@@ -16,7 +16,10 @@ from diptych.errors import DiptychError, extra
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-METRICS = ("psnr", "ssim", "ms_ssim", "ssimulacra2", "lpips", "butteraugli")
+METRICS = (
+    *("psnr", "ssim", "ms_ssim", "psnr_hvs", "ssimulacra2", "cvvdp", "vmaf"),
+    *("lpips", "butteraugli", "dists", "vgg"),
+)
 
 
 def compare(
@@ -28,8 +31,9 @@ def compare(
 ) -> None:
     """Tell how far pictures are from a photo, whoever coded them, by the metrics that people are measured with.
 
-    PSNR (dB), SSIM, MS-SSIM and SSIMULACRA 2.1 are higher where the picture is better, LPIPS and Butteraugli's
-    3-norm lower. Butteraugli is there where its tool is installed (apt install libjxl-devtools).
+    PSNR and PSNR-HVS (dB), SSIM, MS-SSIM, SSIMULACRA 2.1, CVVDP and VMAF are higher where the picture is better;
+    LPIPS, Butteraugli's 3-norm, DISTS and the distance of VGG's features lower. Some need more than the extra
+    "eval", and say so: Butteraugli a tool, those that look through VGG a network that is fetched once.
 
     \b
     [bold]Examples[/bold]

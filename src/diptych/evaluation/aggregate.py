@@ -21,10 +21,13 @@ SHARES = (0.9, 0.95, 0.99)
 PRECISIONS = Precision._fields
 AGREEMENTS = ("agreement", "characters")
 """How task networks are scored without labels."""
-LOWER_IS_BETTER = frozenset({"lpips", "butteraugli", "features", "distance"})
-COMPARED = frozenset({"psnr", "ssim", "ms_ssim", "ssimulacra2", *PRECISIONS, *AGREEMENTS, *LOWER_IS_BETTER})
+LOWER_IS_BETTER = frozenset({"lpips", "butteraugli", "dists", "vgg", "features", "distance"})
+COMPARED = (
+    frozenset({"psnr", "ssim", "ms_ssim", "psnr_hvs", "ssimulacra2", "cvvdp", "vmaf", *PRECISIONS, *AGREEMENTS})
+    | LOWER_IS_BETTER
+)
 """What a BD-rate can be taken at equal values of."""
-RELATIVE = frozenset({"features", "distance", *PRECISIONS, *AGREEMENTS})
+RELATIVE = frozenset({"features", "vgg", "distance", *PRECISIONS, *AGREEMENTS})
 """What is compared in percent as well."""
 _SUMS_ONLY = {"bytes", "fits"}
 Draws = dict[str, np.ndarray]

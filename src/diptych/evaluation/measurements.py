@@ -18,10 +18,11 @@ from diptych.evaluation.average_precision import PictureMatches
 from diptych.evaluation.cache import Cache
 from diptych.evaluation.codecs import Decoded
 from diptych.evaluation.metrics import detail, features, ms_ssim, psnr, sharpness, ssim
-from diptych.evaluation.people import MADE_WITH, butteraugli, lpips, ssimulacra2
+from diptych.evaluation.people import MADE_WITH, butteraugli, cvvdp, lpips, psnr_hvs, ssimulacra2, vmaf
 from diptych.evaluation.recipe import Metric
 from diptych.evaluation.results import ORIGINAL, Variant
 from diptych.evaluation.task_scores import Score
+from diptych.evaluation.vgg import dists, vgg
 from diptych.io.pixels import Picture, digest
 from diptych.nn.losses import feature_distance
 from diptych.tasks import Task
@@ -30,9 +31,14 @@ AGAINST_PHOTO: dict[str, Callable[[Picture, Picture], float]] = {
     "psnr": psnr,
     "ssim": ssim,
     "ms_ssim": ms_ssim,
+    "psnr_hvs": psnr_hvs,
     "ssimulacra2": ssimulacra2,
+    "cvvdp": cvvdp,
+    "vmaf": vmaf,
     "lpips": lpips,
     "butteraugli": butteraugli,
+    "dists": dists,
+    "vgg": vgg,
     "features": features,
     "sharpness": sharpness,
     "detail": detail,

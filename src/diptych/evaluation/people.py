@@ -2,15 +2,22 @@
 
 =============  ======  ==============================================================================
 ssimulacra2    higher  SSIMULACRA 2.1, up to 100, by the package ``ssimulacra2``
+cvvdp          higher  ColorVideoVDP in just-objectionable differences, up to 10, by the package ``cvvdp``
+vmaf           higher  VMAF 0.6.1 that gives nothing for sharpening (NEG), up to 100, by libvmaf in FFmpeg
+psnr_hvs       higher  PSNR of what the eye's contrast sensitivity leaves, in dB, by libvmaf in FFmpeg
 lpips          lower   LPIPS v0.1 on AlexNet, from 0; its weights are in this folder
 butteraugli    lower   3-norm of Butteraugli, from 0, by the tool ``butteraugli_main`` of libjxl
 =============  ======  ==============================================================================
+
+Two that look through VGG16 are in :mod:`diptych.evaluation.vgg`.
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
+import json
+import logging
 import math
 import re
 import shutil
@@ -20,6 +27,7 @@ from collections.abc import Callable
 from functools import cache, lru_cache
 from importlib import metadata, resources
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -30,12 +38,20 @@ from torch import Tensor
 from torch.nn.functional import conv2d, max_pool2d, normalize
 
 from diptych.errors import DiptychError
+from diptych.evaluation import ffmpeg, vgg
 from diptych.io.pixels import Picture, both
+
+if TYPE_CHECKING:
+    from pycvvdp import cvvdp as Cvvdp
 
 _SMALLEST_SCALE = 8
 """Below it neither SSIMULACRA 2 nor Butteraugli looks at anything."""
 _SMALLEST_ALEXNET = 31
 _STRIDES_PADDINGS = ((4, 2), (1, 2), (1, 1), (1, 1), (1, 1))
+_SMALLEST_VMAF = 33
+_VMAF = "model=version=vmaf_v0.6.1neg:feature=name=psnr_hvs:log_fmt=json"
+_TO_YUV = f"scale=out_color_matrix=bt709:out_range=full:flags=bicubic+{ffmpeg.ACCURATE},format=yuv444p"
+_DISPLAY = "standard_4k"
 _BUTTERAUGLI = "butteraugli_main"
 _OPTIONS = ("--pnorm", "3", "--intensity_target", "80")
 
@@ -52,6 +68,36 @@ def ssimulacra2(photo: Picture, decoded: Picture) -> float:
     if min(ours.shape[:2]) < _SMALLEST_SCALE:
         return math.nan
     return float(compute_ssimulacra2(*(io.BytesIO(_ppm(picture)) for picture in (ours, theirs))))
+
+
+@torch.inference_mode()
+def cvvdp(photo: Picture, decoded: Picture) -> float:
+    """ColorVideoVDP on the display that it takes by default, 75 pixels a degree: 10 for equal pictures, 1 less
+    where the difference is objectionable to half of the people.
+
+    NaN for pictures with a side under 8 pixels.
+    """
+    ours, theirs = both(photo, decoded)
+    if min(ours.shape[:2]) < _SMALLEST_SCALE:
+        return math.nan
+    score, _ = _cvvdp().predict(theirs.copy(), ours.copy(), dim_order="HWC")
+    return float(score)
+
+
+def vmaf(photo: Picture, decoded: Picture) -> float:
+    """VMAF 0.6.1 in its form for codecs, NEG, which sharpening does not raise: 97 for equal still pictures.
+
+    On luma. NaN for pictures with a side under 33 pixels, here and below.
+
+    Raises:
+        DiptychError: here and below, if there is no FFmpeg with libvmaf, or it fails.
+    """
+    return _by_libvmaf(photo, decoded)["vmaf"]
+
+
+def psnr_hvs(photo: Picture, decoded: Picture) -> float:
+    """PSNR-HVS in dB, planes of BT.709 weighted as libvmaf does: infinite for equal pictures."""
+    return _by_libvmaf(photo, decoded)["psnr_hvs"]
 
 
 @torch.inference_mode()
@@ -109,8 +155,48 @@ def _tool_version() -> str:
     return f"{_BUTTERAUGLI} {' '.join(_OPTIONS)} (sha256 {digest[:16]})"
 
 
+@cache
+def _cvvdp() -> Cvvdp:
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # that there is no GPU is no news
+    import pycvvdp
+
+    return pycvvdp.cvvdp(display_name=_DISPLAY, device=torch.device("cpu"))
+
+
+def _by_libvmaf(photo: Picture, decoded: Picture) -> dict[str, float]:
+    ours, theirs = both(photo, decoded)
+    height, width = ours.shape[:2]
+    if min(height, width) < _SMALLEST_VMAF:
+        return dict.fromkeys(("vmaf", "psnr_hvs"), math.nan)
+    with tempfile.TemporaryDirectory() as folder:
+        inputs = ""
+        for name, picture in (("decoded", theirs), ("photo", ours)):
+            (Path(folder) / name).write_bytes(picture.tobytes())
+            inputs += f" -f rawvideo -pix_fmt rgb24 -s {width}x{height} -i {folder}/{name}"
+        graph = f"[0:v]{_TO_YUV}[d];[1:v]{_TO_YUV}[p];[d][p]libvmaf={_VMAF}:log_path={folder}/log"
+        ffmpeg.run(_libvmaf(), f"{ffmpeg.QUIET} {inputs} -lavfi {graph} -f framemd5 -")
+        found = json.loads((Path(folder) / "log").read_bytes())["frames"][0]["metrics"]
+    return {"vmaf": found["vmaf"], "psnr_hvs": math.inf if found["psnr_hvs"] is None else found["psnr_hvs"]}
+
+
+@cache
+def _libvmaf() -> str:
+    return ffmpeg.find("the metrics vmaf and psnr_hvs", filter="libvmaf")
+
+
+@cache
+def _libvmaf_version() -> str:
+    version = ffmpeg.said(_libvmaf(), "-version").partition(" Copyright")[0]
+    return f"{version}; -lavfi {_TO_YUV} libvmaf={_VMAF}"
+
+
 MADE_WITH: dict[str, Callable[[], str]] = {
     "ssimulacra2": lambda: f"ssimulacra2 {metadata.version('ssimulacra2')}",
+    "cvvdp": lambda: f"cvvdp {metadata.version('cvvdp')}, display {_DISPLAY}",
+    "vmaf": _libvmaf_version,
+    "psnr_hvs": _libvmaf_version,
+    "dists": vgg.made_with,
+    "vgg": vgg.made_with,
     "lpips": lambda: "LPIPS 0.1, AlexNet",
     "butteraugli": _tool_version,
 }

