@@ -447,7 +447,7 @@ def test_real_codec(photos: Path, codec_file: Path, tmp_path: Path) -> None:
         ({"anchors": {"vvc": [64]}}, "no setting 64, only 63 to 0"),
         ({"workers": 0}, "workers"),
         ({"photos": "nowhere"}, "nowhere"),
-        ({"metrics": ["vmaf"]}, "metrics"),
+        ({"metrics": ["fid"]}, "metrics"),
         ({"metrics": ["distances"]}, "names no 'tasks'"),
         ({"batch": 4}, "names no 'tasks'"),
         ({"labels": "labels.json"}, "names no 'tasks'"),

@@ -88,13 +88,13 @@ def test_curves_of_every_codec_in_the_colours_of_the_page(results_file: Path, tm
     drawings = re.findall(r'<figure class="chart".*?</figure>', html, re.DOTALL)
     assert [re.findall('aria-label="(.*?) against', drawing) for drawing in drawings] == [
         ["PSNR, dB"],
-        ["spotter: AP50"],
         ["grid, stride 4"],
+        ["spotter: AP50"],
     ]
     words = Page(drawings[0]).text
     assert all(f"diptych, {view}" in words for view in ("machine", "human"))
     assert all(anchor in words for anchor in read(results_file).anchors)
-    assert "uncompressed" in Page(drawings[1]).text
+    assert "uncompressed" in Page(drawings[2]).text
     names = re.findall(r'\bid="([^"]*)"', html)
     assert len(names) == len(set(names))
 
@@ -322,3 +322,16 @@ def test_a_codec_without_a_human_view(results_file: Path, tmp_path: Path) -> Non
     assert ModelError.__name__ not in result.stderr
     assert "no human view" in result.stderr
     assert not (tmp_path / "page.html").exists()
+
+
+def test_people_and_machines_have_a_part_each(results_file: Path, tmp_path: Path, codec: Codec) -> None:
+    html = make(results_file, tmp_path, codec).path.read_text(encoding="utf-8")
+    people, machines, everything = (
+        Page(html[html.index(f'<section id="{part}">') :].partition("</section>")[0]).text
+        for part in ("people", "machines", "everything")
+    )
+    assert "PSNR, dB" in people
+    assert "AP50" not in people
+    assert "spotter: mask AP50" in machines
+    assert "PSNR" not in machines
+    assert "Everything measured" in everything

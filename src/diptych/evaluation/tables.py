@@ -74,12 +74,14 @@ class Sheet(NamedTuple):
         head: names of the columns.
         rows: cells; the first of each names the row.
         note: what a reader has to know, one sentence, or nothing.
+        who: the table is for, ``people`` or ``machines``; nobody alone if empty.
     """
 
     title: str
     head: list[str]
     rows: list[list[str]]
     note: str = ""
+    who: str = ""
 
     def terminal(self) -> Table:
         table = Table(
@@ -114,9 +116,9 @@ def sheets(found: Results, spreads: bool = True) -> Iterator[Sheet]:
     machines = [entry for entry in found.bd_rate if "." in entry.metric]
     people = [entry for entry in found.bd_rate if "." not in entry.metric]
     if machines:
-        yield _bd_rates(found, "For machines: % of bits at equal score, worst first", worst_first(machines))
+        yield _bd_rates(found, "machines", ", worst first", worst_first(machines))
     if people:
-        yield _bd_rates(found, "For people: % of bits at equal score", people)
+        yield _bd_rates(found, "people", "", people)
     if found.needed:
         yield _needed(found)
     means = [entry for entry in found.comparisons if entry.tested.setting is None]
@@ -194,17 +196,18 @@ def _curve(entry: BdRate) -> tuple[str, View, str]:
     return entry.codec, entry.view, entry.metric
 
 
-def _bd_rates(found: Results, heading: str, entries: Sequence[BdRate]) -> Sheet:
+def _bd_rates(found: Results, who: str, order: str, entries: Sequence[BdRate]) -> Sheet:
     against = list(dict.fromkeys(entry.against for entry in entries))
     rows: dict[str, dict[str, str]] = {}
     for entry in entries:
         whose = f"{titled(entry.codec, entry.view) if len(found.models) > 1 else f'{entry.view} view'}"
         rows.setdefault(f"{whose}, {_equal(found, entry.metric)}", {})[entry.against] = saving(entry)
     return Sheet(
-        heading,
+        f"For {who}: % of bits at equal score{order}",
         ["", *(f"against {titled(name, None)}" for name in against)],
         [[name, *(cells.get(each, "") for each in against)] for name, cells in rows.items()],
         "Negative: fewer bits at equal score.",
+        who,
     )
 
 
@@ -225,6 +228,7 @@ def _needed(found: Results) -> Sheet:
         ["", "", *(f"{share:.0%}" for share in shares)],
         [[*named, *(cells.get(share, "") for share in shares)] for named, cells in rows.items()],
         "With ≤, the smallest files tried reach it already.",
+        "machines",
     )
 
 

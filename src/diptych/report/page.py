@@ -79,12 +79,15 @@ def making(command: Sequence[str], codec: LoadedCodec, fitted: Sequence[str]) ->
 
 
 class Section(NamedTuple):
-    """One results file."""
+    """What one results file says to somebody, or to nobody alone."""
 
     name: str
     found: Results
     charts: Mapping[str, Markup]
     sheets: Sequence[Sheet]
+
+
+READERS = ("people", "machines")
 
 
 def page(sources: Mapping[str, Results], examples: Sequence[Example], codec: Codec, making: Making) -> str:
@@ -106,9 +109,8 @@ def page(sources: Mapping[str, Results], examples: Sequence[Example], codec: Cod
     world.filters |= {"uri": _uri, "markdown": _markdown, "decibels": _decibels}
     measured = {model for found in sources.values() for model in found.models.values()}
     return world.get_template("report.html").render(
-        sections=[
-            Section(name, found, _charts(name, found), list(sheets(found))) for name, found in sources.items()
-        ],
+        parts={who: _sections(sources, who) for who in READERS},
+        sections=_sections(sources, ""),
         examples=examples,
         codec=codec,
         foreign=bool(measured) and codec.model_id not in measured,
@@ -120,14 +122,29 @@ def page(sources: Mapping[str, Results], examples: Sequence[Example], codec: Cod
     )
 
 
-def _charts(name: str, found: Results) -> dict[str, Markup]:
-    """Figures of results by what they show, as SVG in the page's colours (``style.css``); none without
-    matplotlib."""
-    if not find_spec("matplotlib"):
+def _sections(sources: Mapping[str, Results], who: str) -> list[Section]:
+    """What the results say to one of :data:`READERS`, those that say nothing left out; or the rest of all."""
+    found = [
+        Section(
+            name, results, _charts(name, results, who), [sheet for sheet in sheets(results) if sheet.who == who]
+        )
+        for name, results in sources.items()
+    ]
+    return [section for section in found if section.sheets or section.charts or not who]
+
+
+def _charts(name: str, found: Results, who: str) -> dict[str, Markup]:
+    """Figures for one of :data:`READERS` by what they show, as SVG in the page's colours (``style.css``); none
+    without matplotlib."""
+    if not (who and find_spec("matplotlib")):
         return {}
     from diptych.evaluation.plot import figures, svg
 
-    drawn = {metric: svg(figure, f"{name} {metric}") for metric, figure in figures(found).items()}
+    drawn = {
+        metric: svg(figure, f"{name} {metric}")
+        for metric, figure in figures(found).items()
+        if ("." in metric) == (who == "machines")
+    }
     return {metric_name(metric): _inline(picture.decode()) for metric, picture in drawn.items()}
 
 
