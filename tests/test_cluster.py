@@ -192,3 +192,20 @@ def test_a_node_is_killed(cluster: Any, folder: Path, codec_file: Path, codec: C
     _, said = process.communicate(timeout=200)
     assert process.returncode == 0, said
     check(folder, codec)
+
+
+def test_an_evaluation(cluster: Any, tmp_path: Path, codec_file: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    for number in range(3):
+        picture(96, 64, number).save(tmp_path / f"photos/{number}.png")
+    (tmp_path / "mine.yaml").write_text(
+        f"photos: photos\ncodecs: {{mine: {codec_file}}}\nqualities: [20, 60]\nviews: [machine]\n"
+        "metrics: [psnr, ssim]\nanchors: {jpeg: [20, 60]}\nresamples: 10\nout: found.json\n"
+    )
+    found = []
+    for more in ([], ["--cluster", cluster.address]):
+        words = [sys.executable, "-m", "diptych", "evaluate", "mine.yaml", f"cache=cache{len(found)}", *more]
+        done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        found.append(json.loads((tmp_path / "found.json").read_text())["points"])
+    assert found[0] == found[1]

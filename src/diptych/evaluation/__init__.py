@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 
-def run(recipe: Path, overrides: Sequence[str] = ()) -> Path:
+def run(recipe: Path, overrides: Sequence[str] = (), cluster: str | None = None) -> Path:
     """Evaluate by ``recipe``, print the tables, write the results and draw the curves.
 
     Args:
         recipe: YAML file of an :class:`~diptych.evaluation.recipe.Evaluation`.
         overrides: ``key=value`` strings that replace entries of the recipe (``limit=20``).
+        cluster: address of a Ray cluster that does the work.
 
     Returns:
         The results file.
@@ -28,5 +29,5 @@ def run(recipe: Path, overrides: Sequence[str] = ()) -> Path:
         from diptych.evaluation.recipe import Evaluation
 
         settings = read_recipe(recipe, Evaluation, overrides)
-        evaluate(settings, ["diptych evaluate", str(recipe), *overrides])
+        evaluate(settings, ["diptych evaluate", str(recipe), *overrides], cluster=cluster)
         return settings.out

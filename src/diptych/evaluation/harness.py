@@ -5,14 +5,15 @@
     recipe -> photos -> codecs, anchors -> real files -> pictures -> metrics, task networks -> Measured
     all photos -> summary -> results.json, tables, curves
 
-One photo at a time, in this process or in several. Photos that are done are kept in the cache until a file, a
-version or a line of code changes, so that a run that was stopped goes on.
+One photo at a time, in this process, in several, or on a cluster. Photos that are done are kept in the cache until
+a file, a version or a line of code changes, so that a run that was stopped goes on.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from importlib import resources
@@ -23,10 +24,11 @@ import numpy as np
 from pycocotools.coco import COCO
 
 from diptych.checkerboard.baseline import FEW_TILES, STRIDES, natural
+from diptych.cluster import on_cluster
 from diptych.codec.processes import in_processes
 from diptych.data.coco import CocoDataset
 from diptych.data.photos import Photos
-from diptych.errors import RecipeError
+from diptych.errors import DiptychError, RecipeError
 from diptych.evaluation import codecs, results, tables
 from diptych.evaluation.aggregate import Summary
 from diptych.evaluation.anchors import ANCHORS, Anchor
@@ -50,6 +52,7 @@ def evaluate(
     command: Sequence[str],
     given_codecs: Mapping[str, Codec] | None = None,
     given_tasks: Mapping[str, Task] | None = None,
+    cluster: str | None = None,
 ) -> Results:
     """Measure what a recipe says, print the tables, write the results and draw the curves.
 
@@ -58,9 +61,12 @@ def evaluate(
         command: that is recorded, as words.
         given_codecs: stand in for those of the recipe, by name; all work is then done in this process.
         given_tasks: the same for task networks.
+        cluster: address of a Ray cluster that shares the photos, see :func:`diptych.cluster.on_cluster`; its nodes
+            need the recipe's files under the same names, and what its anchors and metrics need.
 
     Raises:
-        DiptychError: if the photos, a codec, a task network, an anchor or a metric cannot be used; before any work.
+        DiptychError: if the photos, a codec, a task network, an anchor or a metric cannot be used, before any work
+            here; or on a node.
     """
     make_folder(recipe.out.parent)
     photos, dataset = photos_of(recipe)
@@ -69,9 +75,9 @@ def evaluate(
     meters = _made_with(recipe)
     scored = {name: score.name for name, score in runner.scores.items()}
     shown = runner.codecs
-    if recipe.workers > 1 and not (given_codecs or given_tasks):
+    if cluster or (recipe.workers > 1 and not (given_codecs or given_tasks)):
         runner = Runner(recipe, runner.truth)  # what is loaded cannot be pickled
-        measurements = Measurements(_in_processes(runner, photos, recipe.workers))
+        measurements = Measurements(_elsewhere(runner, photos, recipe.workers, cluster))
     else:
         measurements = Measurements(_in_this_process(runner, photos))
     writers = {name: one.writer for name, one in shown.items()}
@@ -231,21 +237,29 @@ def _in_this_process(runner: Runner, photos: Sequence[Photo]) -> Iterator[Measur
             advance()
 
 
-def _in_processes(runner: Runner, photos: Sequence[Photo], workers: int) -> list[Measured]:
-    """All photos, in their order.
+def _elsewhere(runner: Runner, photos: Sequence[Photo], workers: int, cluster: str | None) -> list[Measured]:
+    """All photos, in their order, measured by several processes here or by those of a cluster.
 
     Raises:
-        DiptychError: if a process dies.
+        DiptychError: if a process dies, or a photo cannot be measured on a node.
     """
     measured: dict[int, Measured] = {}
+    numbered = list(enumerate(photos))
     with progress(len(photos), "evaluated", every=60) as advance:
 
         def keep(found: tuple[int, Measured]) -> None:
             measured.update([found])
             advance()
 
-        in_processes(list(enumerate(photos)), _Work(runner), None, workers, keep)
+        if cluster:
+            on_cluster(numbered, _Work(runner), _lost, None, cluster, keep)
+        else:
+            in_processes(numbered, _Work(runner), None, workers, keep)
     return [measured[index] for index in range(len(photos))]
+
+
+_one_at_a_time = threading.Lock()
+"""Held while a photo is measured: a worker of a cluster has several threads, and one processor."""
 
 
 class _Work:
@@ -256,7 +270,12 @@ class _Work:
 
     def __call__(self, _: Codec, item: tuple[int, Photo]) -> tuple[int, Measured]:
         index, photo = item
-        return index, self._runner(photo)
+        with _one_at_a_time:
+            return index, self._runner(photo)
+
+
+def _lost(item: tuple[int, Photo]) -> tuple[int, Measured]:
+    raise DiptychError(f"the workers that measure {item[1].name} die, perhaps for want of memory")
 
 
 def _made_with(recipe: Evaluation) -> dict[str, str]:
