@@ -523,3 +523,19 @@ def test_results_of_something_else(tmp_path: Path) -> None:
         read(tmp_path / "other.json")
     with pytest.raises(DiptychError, match="cannot read"):
         read(tmp_path / "missing.json")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="has a GPU")
+def test_a_device_that_is_not_there(photos: Path, tmp_path: Path) -> None:
+    with pytest.raises(DiptychError, match="there is no GPU"):
+        run(recipe(tmp_path, photos=photos, qualities=[20], device="cuda"))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_files_of_a_gpu(photos: Path, codec_file: Path, tmp_path: Path) -> None:
+    path = recipe(tmp_path, photos=photos, codecs={"mine": str(codec_file)}, qualities=[20], metrics=["psnr"])
+    here, there = (
+        read(run(path, [f"device={device}", f"out={tmp_path}/{device}.json"])) for device in ("cpu", "cuda")
+    )
+    for one, other in zip(here.points, there.points, strict=True):
+        assert one.rows.get("psnr") == pytest.approx(other.rows.get("psnr"), abs=0.01)

@@ -129,7 +129,9 @@ def opened(recipe: Evaluation, given: Mapping[str, Codec] | None = None) -> dict
     for name, described in recipe.codecs.items():
         writer = writers.setdefault(described.model, name)
         try:
-            shown = Shown(given[name] if given else _opened(described), recipe.views_of(name), writer)
+            shown = Shown(
+                given[name] if given else _opened(described, recipe.device), recipe.views_of(name), writer
+            )
             shown.codec.decode_views(shown.codec.encode(Image.new("RGB", (64, 64)), quality=50), shown.views)
             found[name] = shown
         except DiptychError as error:
@@ -144,8 +146,8 @@ def files_of(described: CodecFile) -> dict[str, Path]:
     return {role: path for role, path in files.items() if path is not None and path.is_file()}
 
 
-def _opened(described: CodecFile) -> Codec:
-    made = codec.load(described.model, described.view)
+def _opened(described: CodecFile, device: str) -> Codec:
+    made = codec.load(described.model, described.view, device)
     if described.decoder:
         made = _with_decoder(made, described.decoder)
     return Filtered(made, described.filter) if described.filter else made

@@ -198,7 +198,9 @@ class Runner:
 
     @cached_property
     def _tasks(self) -> dict[str, Task]:
-        return dict(self._given_tasks or {name: load_task(path) for name, path in self._recipe.tasks.items()})
+        if self._given_tasks:
+            return dict(self._given_tasks)
+        return {name: load_task(path).to(self._recipe.device) for name, path in self._recipe.tasks.items()}
 
     @cached_property
     def _predictions(self) -> dict[str, PredictionCache]:
@@ -210,7 +212,7 @@ class Runner:
         """Digest of all that a photo's measurements depend on but the photo."""
         recipe = self._recipe
         described = recipe.model_dump(
-            mode="json", include={"codecs", "views", "qualities", "anchors", "matched", "metrics"}
+            mode="json", include={"codecs", "views", "qualities", "anchors", "matched", "metrics", "device"}
         )
         files = [path for codec in recipe.codecs.values() for path in codecs.files_of(codec).values()]
         files += [recipe.labels] if recipe.labels else []

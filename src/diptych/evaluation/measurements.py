@@ -21,7 +21,7 @@ from diptych.evaluation.metrics import detail, features, ms_ssim, psnr, sharpnes
 from diptych.evaluation.people import MADE_WITH, butteraugli, cvvdp, lpips, psnr_hvs, ssimulacra2, vmaf
 from diptych.evaluation.recipe import Metric
 from diptych.evaluation.results import ORIGINAL, Variant
-from diptych.evaluation.task_scores import Score
+from diptych.evaluation.task_scores import Score, device_of
 from diptych.evaluation.vgg import dists, vgg
 from diptych.io.pixels import Picture, digest
 from diptych.nn.losses import feature_distance
@@ -178,4 +178,4 @@ def _score(metric: Metric, photo: np.ndarray, picture: Picture, cache: Cache | N
 
 @torch.inference_mode()
 def _features(task: Task, picture: np.ndarray) -> dict[str, torch.Tensor]:
-    return task.features(torch.tensor(picture).permute(2, 0, 1)[None].float() / 255)
+    return task.features(torch.tensor(picture, device=device_of(task)).permute(2, 0, 1)[None].float() / 255)

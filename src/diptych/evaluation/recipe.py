@@ -102,6 +102,7 @@ class Evaluation(Settings):
         seed: of the resamples.
         batch: pictures a task network sees together.
         workers: processes that share the photos, each with its part of the cores.
+        device: where codecs and task networks compute: ``cpu``, or ``cuda``.
         cache: folder that keeps what took long (anchors' files, what people and task networks see, photos that are
             done) for later.
         out: results file; curves are drawn beside it.
@@ -125,6 +126,7 @@ class Evaluation(Settings):
     seed: int = 0
     batch: int = Field(default=8, ge=1)
     workers: int = Field(default=1, ge=1)
+    device: str = "cpu"
     cache: Path = Path(".diptych-cache")
     out: Path
 

@@ -43,7 +43,8 @@ class PredictionCache:
 
     def __init__(self, cache: Cache, task: Task, file: Path) -> None:
         with torch.no_grad(), _one_thread():  # the last bits depend on the number of threads
-            levels = task.features(torch.rand(1, 3, 96, 96, generator=torch.Generator().manual_seed(0)))
+            trial = torch.rand(1, 3, 96, 96, generator=torch.Generator().manual_seed(0))
+            levels = task.features(trial.to(device_of(task)))
         known = hashlib.sha256(file.read_bytes())
         for part in (
             *(level.float().cpu().numpy().tobytes() for level in levels.values()),
@@ -70,6 +71,12 @@ def _one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
+
+
+def device_of(task: Task) -> torch.device:
+    """Where a task network computes."""
+    weights = task.parameters() if isinstance(task, torch.nn.Module) else ()
+    return next((weight.device for weight in weights), torch.device("cpu"))
 
 
 class Predictor:
@@ -100,7 +107,8 @@ class Predictor:
         return [seen[key] or [] for key in keys]
 
     def _predicted(self, arrays: Sequence[np.ndarray]) -> list[list[Detection]]:
-        tensors = [torch.tensor(array).permute(2, 0, 1).float() / 255 for array in arrays]
+        device = device_of(self._task)
+        tensors = [torch.tensor(array, device=device).permute(2, 0, 1).float() / 255 for array in arrays]
         return [detections(found) for found in self._task.predict(tensors)]
 
 
@@ -187,7 +195,7 @@ def _outputs(task: Task) -> set[str]:
     """
     if not hasattr(task, "predict"):
         raise RecipeError("the task network only has features, an evaluation needs one that detects")
-    found = set(task.predict([torch.full((3, 96, 96), 0.5)])[0])
+    found = set(task.predict([torch.full((3, 96, 96), 0.5, device=device_of(task))])[0])
     if not {"boxes", "labels", "scores"} <= found:
         raise RecipeError("the task network's outputs are not detections: its description needs a decoder")
     return found
