@@ -15,7 +15,13 @@ from diptych.evaluation.tables import METRICS, Sheet, worst_first
 RESULTS = Path(__file__).parent
 PAGES = (RESULTS.parent / "README.md", RESULTS.parent / "docs" / "evaluation.md")
 BLOCK = re.compile(r"(<!-- (\w+): [^>]*-->\n).*?(<!-- end -->)", re.DOTALL)
-ANCHORS = {"avif-default": "AVIF", "jxl": "JPEG XL", "webp": "WebP", "vvc": "VVC"}
+ANCHORS = {
+    "avif-default": "AVIF",
+    "jxl": "JPEG XL",
+    "webp": "WebP",
+    "vvc": "VVC",
+    "vvc-slower": "VVC, preset `slower`",
+}
 NETWORKS = {
     "mask-rcnn": "Mask R-CNN in the package (trained for)",
     "fcos": "FCOS (trained for)",
@@ -26,7 +32,7 @@ NETWORKS = {
     "text": "PP-OCR, text (its detector trained for)",
     "class": "EfficientNet-Lite1, what the photo shows (never trained for)",
 }
-PEOPLE = ("ssimulacra2", "lpips", "butteraugli", "psnr")
+PEOPLE = ("ssimulacra2", "cvvdp", "vmaf", "lpips", "butteraugli", "psnr_hvs", "psnr")
 VIEWS = ("machine", "human")
 STRIDES = (2, 4, 8, 16)
 
@@ -66,6 +72,20 @@ def people() -> Sheet:
 def people_voc() -> Sheet:
     """The same on photos of VOC."""
     return _people(found("eval-people"), ("avif-default", "jxl", "vvc"))
+
+
+def vgg() -> Sheet:
+    """What VGG16 sees of both views, against AVIF."""
+    rates = [entry for entry in found("eval-vgg").bd_rate if entry.against == "avif-default"]
+    rows = [
+        [f"{METRICS[entry.metric]}, {entry.view} view", *_percents({"": entry}, ("",), True)] for entry in rates
+    ]
+    return Sheet("", ["at equal", "AVIF"], rows)
+
+
+def presets() -> Sheet:
+    """Bits of the human view against two presets of VVC."""
+    return _people(found("eval-vvc"), ("vvc", "vvc-slower"))
 
 
 def machines() -> Sheet:
@@ -148,7 +168,8 @@ def views() -> Sheet:
 
 
 TABLES: dict[str, Callable[[], Sheet]] = {
-    table.__name__: table for table in (glance, people, people_voc, machines, judges, needed, anchors, views)
+    table.__name__: table
+    for table in (glance, people, people_voc, vgg, presets, machines, judges, needed, anchors, views)
 }
 
 
@@ -161,7 +182,8 @@ def _people(results: Results, anchors: tuple[str, ...]) -> Sheet:
     rows = []
     for metric in PEOPLE:
         rates = _rates(results.bd_rate, "human", metric)
-        rows.append([METRICS[metric], *_percents(rates, anchors, True)])
+        if rates:
+            rows.append([METRICS[metric], *_percents(rates, anchors, True)])
     return Sheet("", ["at equal", *(ANCHORS[anchor] for anchor in anchors)], rows)
 
 
