@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from diptych.codec.codec import load
 from diptych.codec.weights import load_codec
-from diptych.errors import ModelError, RecipeError
+from diptych.errors import DiptychError, ModelError, RecipeError
 from diptych.io.recipes import read_recipe
 from diptych.training import run
 from diptych.training.base import BaseRecipe, BaseStage
@@ -172,6 +172,20 @@ def test_both_decoders_teach_the_encoder(settings_of: BaseRecipe) -> None:
     alone = gradient()
     with_human = gradient(human=HumanError(mse_weight=(1.0, 1.0)))
     assert (alone - with_human).norm() > 0.05 * alone.norm()
+    shared = gradient(human=HumanError(mse_weight=(1.0, 1.0)), one_decoder=True)
+    assert torch.allclose(shared, with_human, rtol=1e-3, atol=1e-6)  # where the second decoder starts as the first
+
+
+@pytest.mark.slow
+def test_one_decoder_is_the_only_view(recipe: Path, tmp_path: Path) -> None:
+    path = run(
+        "base", recipe, ["human={mse_weight: [0.2, 0.6]}", "one_decoder=true", f"loop.out={tmp_path / 'one'}"]
+    )
+    assert not beside(path).exists()
+    codec = load(path)
+    data = codec.encode(picture(70, 50))
+    with pytest.raises(DiptychError, match="human"):
+        codec.decode(data, "human")
 
 
 @pytest.mark.slow

@@ -58,6 +58,7 @@ class BaseRecipe(BaseModel):
     handover: float = Field(default=0.0, ge=0, le=1)
     human: HumanError | None = Field(default=None, description="train a decoder for people at the same time")
     human_start: Path | None = Field(default=None, description="view that it starts from; by default g_s")
+    one_decoder: bool = Field(default=False, description="g_s itself learns for people, too, and is the only view")
 
 
 class Batch(NamedTuple):
@@ -94,7 +95,7 @@ class BaseStage(Stage):
         )
         print(self.photos.summary())
         codec = load_model(recipe.start)
-        self.model: TwoDecoders = TwoDecoders(codec, self._human(codec) if recipe.human else None)
+        self.model: TwoDecoders = TwoDecoders(codec, self._human(codec))
         self.tasks = TaskNetworks(recipe.tasks, self.photos.classes)
         if recipe.task_weight:
             self.tasks.require_losses()
@@ -115,8 +116,9 @@ class BaseStage(Stage):
         weight = balance(quality) * distortion_weight(quality)
         task, logged = self._task_loss(x, coded.x_hat, batch.targets, weight, progress)
         loss = (balance(quality) * bpp).mean() + task
-        if self.model.human is not None and self.human_distance is not None:
-            seen = self.model.human(coded.y_hat, quality).float()
+        if self.human_distance is not None:
+            human = self.model.human
+            seen = coded.x_hat if human is None else human(coded.y_hat, quality).float()
             terms = self.human_distance(x, seen, quality)
             loss = loss + (weight * torch.stack([*terms.values()]).sum(0)).mean()
             logged |= {"human psnr": _psnr(x, seen)} | {
@@ -139,7 +141,9 @@ class BaseStage(Stage):
         loss = (weight * distortion).mean() + share * recipe.task_weight * weight.mean() * task
         return loss, {"psnr": _psnr(x, x_hat), "features": features.mean(), "task": task}
 
-    def _human(self, codec: CodecModel) -> Synthesis:
+    def _human(self, codec: CodecModel) -> Synthesis | None:
+        if self.recipe.human is None or self.recipe.one_decoder:
+            return None
         human = copy.deepcopy(codec.g_s)
         if self.recipe.human_start:
             own = dict(human.named_parameters())
@@ -165,7 +169,7 @@ class BaseStage(Stage):
     def export(self, path: Path) -> None:
         """The codec, and beside it the human view, where :func:`diptych.load` finds it."""
         seen_by = ", ".join(teacher.network.stem for teacher in self.recipe.tasks)
-        purpose = f"machines ({seen_by})" + (" and people" if self.model.human is not None else "")
+        purpose = f"machines ({seen_by})" + (" and people" if self.human_distance else "")
         save_model(self.model.codec, path, {"stage": "base", "purpose": purpose})
         if self.model.human is not None:
             view = path.with_suffix(".human.safetensors")
