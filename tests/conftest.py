@@ -20,7 +20,7 @@ from diptych.training.export import save_model, save_view, trainable
 from samples import lively_model
 
 hypothesis.settings.register_profile(  # how fast a machine is, is no property of the code
-    "diptych", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+    "diptych", max_examples=50, deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
 hypothesis.settings.load_profile("diptych")
 
