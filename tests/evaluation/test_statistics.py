@@ -115,3 +115,21 @@ def test_rate_for_points_of_the_curve() -> None:
     assert rate_for((rates, qualities), 0.51) == math.inf
     assert math.isnan(rate_for((rates, qualities), math.nan))
     assert math.isnan(rate_for(([0.1], [math.nan]), 0.2))
+
+
+@given(
+    st.lists(st.floats(0.01, 2), min_size=2, max_size=6, unique=True),
+    st.lists(st.floats(0.01, 2), min_size=2, max_size=6, unique=True),
+    st.data(),
+)
+def test_any_two_curves_have_a_rate_or_a_reason(
+    rates: list[float], others: list[float], data: st.DataObject
+) -> None:
+    scores = st.floats(-5, 5, allow_subnormal=False) | st.sampled_from([0.0, 1.0, math.nan])
+    curves = [
+        (np.array(sorted(one)), np.array(data.draw(st.lists(scores, min_size=len(one), max_size=len(one)))))
+        for one in (rates, others)
+    ]
+    bound = data.draw(st.sampled_from([0.1, *rates]))
+    found = bd_rate(*curves, (bound * (1 + data.draw(st.sampled_from([-3e-16, 0, 3e-16]))), 1.5))
+    assert math.isnan(found.percent) == bool(found.problem)

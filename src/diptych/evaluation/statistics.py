@@ -65,6 +65,10 @@ def sampled(
         return np.append(statistic(known), statistic(known[drawn], axis=1))
 
 
+_ROUNDING = 1e-9
+"""Two points that differ by less are one."""
+
+
 class BdRate(NamedTuple):
     """A Bjontegaard-delta rate.
 
@@ -135,9 +139,8 @@ def _cut(
     ends = np.array([bound for bound in bounds if rate[0] < bound < rate[-1]])
     inside = (rate >= bounds[0]) & (rate <= bounds[1]) & ~np.isin(rate, ends)
     at_ends = PchipInterpolator(np.log10(rate), quality)(np.log10(ends))
-    rate, quality = np.append(rate[inside], ends), np.append(quality[inside], at_ends)
-    order = np.argsort(rate)
-    return rate[order], quality[order]
+    # beside a point that is nearly on a bound, what is interpolated there is no better or worse
+    return _rising(np.append(rate[inside], ends), np.append(quality[inside], at_ends))
 
 
 def _rising(
@@ -146,7 +149,9 @@ def _rising(
     """The points that are better than all cheaper ones, by rate."""
     points: list[tuple[float, float]] = []
     for rate, quality in sorted(zip(rates, qualities, strict=True)):
-        dearer_and_better = not points or (rate > points[-1][0] and quality > points[-1][1])
+        dearer_and_better = not points or (
+            rate > points[-1][0] * (1 + _ROUNDING) and quality > points[-1][1] + _ROUNDING
+        )
         if rate > 0 and math.isfinite(quality) and dearer_and_better:
             points.append((float(rate), float(quality)))
     rate_column, quality_column = np.array(points, dtype=float).reshape(-1, 2).T
