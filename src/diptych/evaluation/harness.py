@@ -6,7 +6,7 @@
     all photos -> summary -> results.json, tables, curves
 
 One photo at a time, in this process, in several, or on a cluster. Photos that are done are kept in the cache until
-a file, a version or a line of code changes, so that a run that was stopped goes on.
+a file, a version or the code that measures changes, so that a run that was stopped goes on.
 """
 
 from __future__ import annotations
@@ -45,6 +45,10 @@ from diptych.io.files import make_folder, read_bytes
 from diptych.io.pixels import digest
 from diptych.io.progress import progress
 from diptych.tasks import Task, load_task
+
+_OTHER_PARTS = ("cli", "cluster.py", "export", "page", "report", "serve", "training")
+_AFTERWARDS = ("aggregate", "plot", "statistics", "tables")
+"""Modules of this part that see what was measured of all photos."""
 
 
 def evaluate(
@@ -223,7 +227,7 @@ class Runner:
             json.dumps(_made_with(recipe)).encode(),
             *(predictions.task for predictions in self._predictions.values()),
             *(read_bytes(path) for path in files),
-            *(path.read_bytes() for path in sorted(Path(str(resources.files("diptych"))).rglob("*.py"))),
+            *(path.read_bytes() for path in _measuring_code()),
         ]
         return hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).digest()
 
@@ -278,6 +282,16 @@ class _Work:
 
 def _lost(item: tuple[int, Photo]) -> tuple[int, Measured]:
     raise DiptychError(f"the workers that measure {item[1].name} die, perhaps for want of memory")
+
+
+def _measuring_code() -> list[Path]:
+    """The source files that what is measured of a photo may depend on."""
+    package = Path(str(resources.files("diptych")))
+    return [
+        path
+        for path in sorted(package.rglob("*.py"))
+        if path.relative_to(package).parts[0] not in _OTHER_PARTS and path.stem not in _AFTERWARDS
+    ]
 
 
 def _made_with(recipe: Evaluation) -> dict[str, str]:
