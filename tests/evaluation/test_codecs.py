@@ -76,3 +76,16 @@ def test_a_decoder_of_another_codec_is_refused(codec_file: Path, tmp_path: Path)
     recipe = Evaluation(photos=tmp_path, qualities=[20], codecs=described, out=tmp_path / "x.json")
     with pytest.raises(ModelError, match=r"the codec 'bad': .*is a decoder of codec"):
         opened(recipe)
+
+
+@pytest.mark.slow
+def test_a_searched_codec_writes_files_of_its_own(codec_file: Path, tmp_path: Path) -> None:
+    described: dict[str, Any] = {"plain": {"model": codec_file}, "searched": {"model": codec_file, "optimize": 2}}
+    settings: dict[str, Any] = {"qualities": [20], "views": ["machine"], "out": tmp_path / "x.json"}
+    plain, searched = opened(Evaluation(photos=tmp_path, codecs=described, **settings)).values()
+    assert (plain.writer, searched.writer) == ("plain", "searched")
+    image = picture(64, 64, seed=3)
+    data = searched.codec.encode(image, 20)
+    assert data != plain.codec.encode(image, 20)
+    made, wanted = (each.codec.decode_views(data, ["machine"])[0] for each in (searched, plain))
+    assert np.array_equal(np.asarray(made), np.asarray(wanted))

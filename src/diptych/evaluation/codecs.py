@@ -30,6 +30,8 @@ from diptych.evaluation.recipe import Bilateral, CodecFile, Evaluation, Gaussian
 from diptych.evaluation.results import ORIGINAL, Variant, View
 from diptych.nn.transforms import Synthesis, channels_last
 from diptych.nn.upsamplers import replace_upsamplers
+from diptych.tasks import shipped_task
+from diptych.tasks.latent_search import Search
 
 DECODER_FORMAT = "diptych-decoder-1"
 
@@ -52,7 +54,7 @@ class Shown:
     Attributes:
         codec: it.
         views: that are measured of its files.
-        writer: name of the first codec with the same model file, whose files it reads.
+        writer: name of the first codec that makes the same files, which it reads.
     """
 
     codec: Codec
@@ -125,9 +127,9 @@ def opened(recipe: Evaluation, given: Mapping[str, Codec] | None = None) -> dict
         DiptychError: if a file cannot be used, or has no such view; the codec is named.
     """
     found: dict[str, Shown] = {}
-    writers: dict[Path | None, str] = {}
+    writers: dict[tuple[Path | None, int], str] = {}
     for name, described in recipe.codecs.items():
-        writer = writers.setdefault(described.model, name)
+        writer = writers.setdefault((described.model, described.optimize), name)
         try:
             shown = Shown(
                 given[name] if given else _opened(described, recipe.device), recipe.views_of(name), writer
@@ -150,7 +152,22 @@ def _opened(described: CodecFile, device: str) -> Codec:
     made = codec.load(described.model, described.view, device)
     if described.decoder:
         made = _with_decoder(made, described.decoder)
-    return Filtered(made, described.filter) if described.filter else made
+    shown: Codec = Searched(made, described.optimize) if described.optimize else made
+    return Filtered(shown, described.filter) if described.filter else shown
+
+
+class Searched:
+    """A codec that searches for better latents of each picture, for the package's task network."""
+
+    def __init__(self, base: codec.Codec, steps: int) -> None:
+        self._codec, self._refine = base, Search(base, shipped_task(), steps)
+        self.model_id = base.model_id
+
+    def encode(self, image: Image.Image, quality: float) -> bytes:
+        return self._codec.encode(image, quality, refine=self._refine)
+
+    def decode_views(self, data: bytes, views: Sequence[View]) -> list[Image.Image]:
+        return self._codec.decode_views(data, views)
 
 
 class Filtered:

@@ -65,6 +65,7 @@ class CodecFile(Settings):
         view: view file of the human view; the one that belongs to ``model`` if not given.
         decoder: whose ``g_s`` decodes instead: another codec's file, or one with other upsamplers.
         filter: what every picture goes through.
+        optimize: steps of the search for better latents of each file, see :mod:`diptych.tasks.latent_search`.
         views: that are measured; the recipe's if not given.
     """
 
@@ -72,6 +73,7 @@ class CodecFile(Settings):
     view: Path | None = None
     decoder: Path | None = None
     filter: Filter | None = None
+    optimize: int = Field(default=0, ge=0)
     views: list[View] | None = Field(default=None, min_length=1)
 
 
@@ -87,7 +89,7 @@ class Evaluation(Settings):
         names: use only these of its files, relative to it; all if empty.
         labels: COCO-format JSON of these photos, for the task networks.
         codecs: by name a codec file, or what :class:`CodecFile` says; the shipped one, ``diptych``, if not given.
-            Those of one ``model`` read the same files. All are compared with the first.
+            Those of one ``model`` and ``optimize`` read the same files. All are compared with the first.
         tasks: weights or descriptions of task networks by name. One is scored by AP against the labels if they
             know a class of it, by name; otherwise by how far it agrees with what it finds in the originals.
         qualities: of the codecs.
