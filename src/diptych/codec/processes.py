@@ -105,11 +105,11 @@ _work: Callable[[Codec, Any], Any]
 def _start(listen: Connection, work: Callable[[Codec, Any], Any], model: str | None, threads: int) -> None:
     """Prepare a worker process."""
     global _codec, _work
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, _end)
-    threading.Thread(target=_end_with_parent, args=(listen,), daemon=True).start()
     _work = work
     try:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, _end)
+        threading.Thread(target=_end_with_parent, args=(listen,), daemon=True).start()
         _codec = _loaded(model, threads)
     except DiptychError as error:
         _codec = error
