@@ -13,7 +13,10 @@ from diptych.evaluation.results import BdRate, Interval, Results, Variant, read
 from diptych.evaluation.tables import METRICS, Sheet, worst_first
 
 RESULTS = Path(__file__).parent
-PAGES = (RESULTS.parent / "README.md", RESULTS.parent / "docs" / "evaluation.md")
+PAGES = tuple(
+    RESULTS.parent / page
+    for page in ("README.md", *(f"docs/{name}.md" for name in ("evaluation", "search", "ablation")))
+)
 BLOCK = re.compile(r"(<!-- (\w+): [^>]*-->\n).*?(<!-- end -->)", re.DOTALL)
 ANCHORS = {
     "avif-default": "AVIF",
@@ -167,9 +170,55 @@ def views() -> Sheet:
     return Sheet("", ["quality", "bpp", "PSNR", "SSIM", strides, "detail kept", "mask AP50"], rows)
 
 
+def search() -> Sheet:
+    """What the encoder's search saves, at equal distance of features and for people."""
+    rates = {entry.metric: entry for entry in found("eval-search").bd_rate if entry.view == "machine"}
+    names = NETWORKS | {"mask-rcnn": "Mask R-CNN in the package (searched for)"}
+    looks = {f"features of {names[task]}": f"{task}.distance" for task in ("mask-rcnn", "fcos", "fastestdet")}
+    looks |= {METRICS[metric]: metric for metric in ("ssimulacra2", "psnr")}
+    rows = [[name, *_percents({"": rates[metric]}, ("",), True)] for name, metric in looks.items()]
+    return Sheet("", ["at equal", "bits of searched files against plain ones"], rows)
+
+
+def ablation() -> Sheet:
+    """Every row minus the base codec, in the same bytes; means over the qualities."""
+    results = found("ablation")
+    grids = {(point.codec, point.view): point.summary for point in results.points if point.setting is None}
+    base = results.comparisons[0].reference.codec
+    rows = [["base codec", "", "", "", "", "", "", _grid(grids[base, "machine"])]]
+    for entry in results.comparisons:
+        if entry.tested.setting is None:
+            name = entry.tested.codec + (f" {entry.tested.view}" if isinstance(entry.tested.view, float) else "")
+            change = entry.difference
+            rows.append(
+                [
+                    *(name, _interval(entry.percent["mask-rcnn.ap50"], "+.1f", " %")),
+                    *(f"{_value(change, 'psnr'):+.2f} dB", f"{_value(change, 'ssim'):+.3f}"),
+                    *(f"{_value(change, 'ssimulacra2'):+.1f}", f"{_value(change, 'lpips'):+.3f}"),
+                    f"{_value(entry.percent, 'features'):+.0f} %",
+                    _grid(grids[entry.tested.codec, entry.tested.view]),
+                ]
+            )
+    head = ["AP50", "PSNR", "SSIM", "SSIMULACRA 2.1", "LPIPS", "features", "grid, stride 4; detail kept"]
+    return Sheet("", ["row", *head], rows)
+
+
 TABLES: dict[str, Callable[[], Sheet]] = {
     table.__name__: table
-    for table in (glance, people, people_voc, vgg, presets, machines, judges, needed, anchors, views)
+    for table in (
+        glance,
+        people,
+        people_voc,
+        vgg,
+        presets,
+        machines,
+        judges,
+        needed,
+        anchors,
+        views,
+        search,
+        ablation,
+    )
 }
 
 
@@ -204,6 +253,18 @@ def _percents(rates: dict[str, BdRate], anchors: tuple[str, ...], spreads: bool 
 
 def _both(machine: dict[str, Interval], human: dict[str, Interval], metric: str, form: str) -> str:
     return " to ".join(format(_value(summary, metric), form) for summary in (machine, human))
+
+
+def _grid(summary: dict[str, Interval]) -> str:
+    return f"{_value(summary, 'grid_4'):.1f}; {_value(summary, 'detail'):.2f}"
+
+
+def _interval(found: Interval, form: str, unit: str) -> str:
+    return (
+        "—"
+        if None in (found.value, found.low, found.high)
+        else (f"{found.value:{form}}{unit} ({found.low:{form}} .. {found.high:{form}})")
+    )
 
 
 def _value(summary: dict[str, Interval], metric: str) -> float:
