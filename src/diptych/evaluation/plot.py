@@ -24,6 +24,7 @@ LABELS = {
     "vmaf": "VMAF (NEG)",
     "lpips": "LPIPS (lower is better)",
     "butteraugli": "Butteraugli, 3-norm (lower is better)",
+    "dists": "DISTS (lower is better)",
     "ap50": "AP50",
     "agreement": "agreement",
     "characters": "characters kept",
