@@ -37,7 +37,7 @@ _PACKAGES = ("numpy", "pillow")
 _LOWERED = 2
 """Levels by which headings of the model card sink below those of the page."""
 FOLDED = 12
-"""Longer tables are folded."""
+"""Longer tables are folded, where they are for nobody alone."""
 
 
 class Codec(NamedTuple):
