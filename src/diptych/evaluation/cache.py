@@ -7,13 +7,18 @@ killed leaves no half entry. The folder may be deleted at any time.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from functools import cached_property
+from collections.abc import Callable, Sequence
+from functools import cached_property, lru_cache
 from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
 
 from diptych.evaluation.anchors import Anchor
 from diptych.io.files import make_folder, write_bytes
 from diptych.io.pixels import Picture, pixels
+
+Found = TypeVar("Found")
 
 _DIGEST = 32
 
@@ -60,6 +65,16 @@ class Cache:
             key.update(hashlib.sha256(raw).digest())
         name = key.hexdigest()
         return self._folder / name[:2] / name[2:]
+
+
+def last_kept(see: Callable[[np.ndarray], Found]) -> Callable[[np.ndarray], Found]:
+    """``see`` that remembers the last picture it was given: a photo, whose variants come one after another."""
+
+    @lru_cache(maxsize=1)
+    def seen(data: bytes, shape: tuple[int, ...]) -> Found:
+        return see(np.frombuffer(data, np.uint8).reshape(shape))
+
+    return lambda picture: seen(picture.tobytes(), picture.shape)
 
 
 class CachedAnchor:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from functools import cache, lru_cache
+from functools import cache
 
 import numpy as np
 import torch
 from torch import Tensor
 from torchmetrics.functional import image as reference_metrics
 
+from diptych.evaluation.cache import last_kept
 from diptych.io.pixels import Picture, both, high_pass, luma
 from diptych.nn.losses import feature_distance
 from diptych.tasks.backbone import Body
@@ -89,7 +90,7 @@ def features(photo: Picture, decoded: Picture) -> float:
         ModelError: if the network's weights are not installed.
     """
     ours, theirs = both(photo, decoded)
-    return float(feature_distance(_seen_in_photo(ours.tobytes(), ours.shape), _seen(theirs))[0])
+    return float(feature_distance(_seen_in_photo(ours), _seen(theirs))[0])
 
 
 @cache
@@ -102,10 +103,7 @@ def _seen(picture: np.ndarray) -> dict[str, Tensor]:
     return _network().features(torch.tensor(picture).permute(2, 0, 1)[None].float() / 255)
 
 
-@lru_cache(maxsize=1)
-def _seen_in_photo(data: bytes, shape: tuple[int, ...]) -> dict[str, Tensor]:
-    """Kept for the next variant of the same photo."""
-    return _seen(np.frombuffer(data, np.uint8).reshape(shape))
+_seen_in_photo = last_kept(_seen)
 
 
 def _tensors(photo: Picture, decoded: Picture) -> tuple[Tensor, Tensor]:

@@ -24,7 +24,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable
-from functools import cache, lru_cache
+from functools import cache
 from importlib import metadata, resources
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -39,6 +39,7 @@ from torch.nn.functional import conv2d, max_pool2d, normalize
 
 from diptych.errors import DiptychError
 from diptych.evaluation import ffmpeg, vgg
+from diptych.evaluation.cache import last_kept
 from diptych.io.pixels import Picture, both
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ def lpips(photo: Picture, decoded: Picture) -> float:
     ours, theirs = both(photo, decoded)
     if min(ours.shape[:2]) < _SMALLEST_ALEXNET:
         return math.nan
-    levels = zip(_seen_in_photo(ours.tobytes(), ours.shape), _seen(theirs), strict=True)
+    levels = zip(_seen_in_photo(ours), _seen(theirs), strict=True)
     heads = (_alexnet()[f"lin{level}.weight"] for level in range(len(_STRIDES_PADDINGS)))
     return sum(
         float(((wanted - seen) ** 2).mean((0, 2, 3)) @ head)
@@ -229,7 +230,4 @@ def _seen(picture: np.ndarray) -> list[Tensor]:
     return levels
 
 
-@lru_cache(maxsize=1)
-def _seen_in_photo(data: bytes, shape: tuple[int, ...]) -> list[Tensor]:
-    """Kept for the next variant of the same photo."""
-    return _seen(np.frombuffer(data, np.uint8).reshape(shape))
+_seen_in_photo = last_kept(_seen)

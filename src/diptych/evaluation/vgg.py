@@ -21,7 +21,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-from functools import cache, lru_cache
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -35,6 +35,7 @@ from torch import Tensor, nn
 from torchmetrics.functional.image import dists as library
 
 from diptych.errors import DiptychError
+from diptych.evaluation.cache import last_kept
 from diptych.io.files import make_folder, write_bytes
 from diptych.io.pixels import Picture, both
 from diptych.nn.losses import feature_distance
@@ -68,7 +69,7 @@ def vgg(photo: Picture, decoded: Picture) -> float:
     ours, theirs = both(photo, decoded)
     if min(ours.shape[:2]) < _SMALLEST:
         return math.nan
-    return float(feature_distance(_seen_in_photo(ours.tobytes(), ours.shape), _seen(theirs))[0])
+    return float(feature_distance(_seen_in_photo(ours), _seen(theirs))[0])
 
 
 def made_with() -> str:
@@ -166,10 +167,7 @@ def _seen(picture: np.ndarray) -> dict[str, Tensor]:
     return levels
 
 
-@lru_cache(maxsize=1)
-def _seen_in_photo(data: bytes, shape: tuple[int, ...]) -> dict[str, Tensor]:
-    """Kept for the next variant of the same photo."""
-    return _seen(np.frombuffer(data, np.uint8).reshape(shape))
+_seen_in_photo = last_kept(_seen)
 
 
 if __name__ == "__main__":

@@ -107,10 +107,12 @@ def page(sources: Mapping[str, Results], examples: Sequence[Example], codec: Cod
         lstrip_blocks=True,
     )
     world.filters |= {"uri": _uri, "markdown": _markdown, "decibels": _decibels}
+    parts = _sections(sources)
+    sections = parts.pop("")
     measured = {model for found in sources.values() for model in found.models.values()}
     return world.get_template("report.html").render(
-        parts={who: _sections(sources, who) for who in READERS},
-        sections=_sections(sources, ""),
+        parts=parts,
+        sections=sections,
         examples=examples,
         codec=codec,
         foreign=bool(measured) and codec.model_id not in measured,
@@ -122,30 +124,31 @@ def page(sources: Mapping[str, Results], examples: Sequence[Example], codec: Cod
     )
 
 
-def _sections(sources: Mapping[str, Results], who: str) -> list[Section]:
-    """What the results say to one of :data:`READERS`, those that say nothing left out; or the rest of all."""
-    found = [
-        Section(
-            name, results, _charts(name, results, who), [sheet for sheet in sheets(results) if sheet.who == who]
-        )
-        for name, results in sources.items()
-    ]
-    return [section for section in found if section.sheets or section.charts or not who]
+def _sections(sources: Mapping[str, Results]) -> dict[str, list[Section]]:
+    """What the results say to each of :data:`READERS`, those that say nothing left out, and to nobody alone."""
+    parts: dict[str, list[Section]] = {who: [] for who in (*READERS, "")}
+    for name, found in sources.items():
+        charts, tables = _charts(name, found), list(sheets(found))
+        for who, sections in parts.items():
+            drawn = {metric_name(metric): each for metric, each in charts.items() if _reader(metric) == who}
+            said = [sheet for sheet in tables if sheet.who == who]
+            if drawn or said:
+                sections.append(Section(name, found, drawn, said))
+    return parts
 
 
-def _charts(name: str, found: Results, who: str) -> dict[str, Markup]:
-    """Figures for one of :data:`READERS` by what they show, as SVG in the page's colours (``style.css``); none
-    without matplotlib."""
-    if not (who and find_spec("matplotlib")):
+def _reader(metric: str) -> str:
+    return "machines" if "." in metric else "people"
+
+
+def _charts(name: str, found: Results) -> dict[str, Markup]:
+    """Figures of results by metric, as SVG in the page's colours (``style.css``); none without matplotlib."""
+    if not find_spec("matplotlib"):
         return {}
     from diptych.evaluation.plot import figures, svg
 
-    drawn = {
-        metric: svg(figure, f"{name} {metric}")
-        for metric, figure in figures(found).items()
-        if ("." in metric) == (who == "machines")
-    }
-    return {metric_name(metric): _inline(picture.decode()) for metric, picture in drawn.items()}
+    drawn = {metric: svg(figure, f"{name} {metric}") for metric, figure in figures(found).items()}
+    return {metric: _inline(picture.decode()) for metric, picture in drawn.items()}
 
 
 def _costs(costs: Mapping[str, float]) -> Sheet:
