@@ -2,6 +2,7 @@ import io
 import math
 import pickle
 import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -70,6 +71,14 @@ def test_ssimulacra2_is_the_package(tmp_path: Path, size: tuple[int, int]) -> No
     wanted = compute_ssimulacra2(str(tmp_path / "photo.png"), str(tmp_path / "decoded.png"))
     assert ssimulacra2(photo, decoded) == pytest.approx(wanted)
     assert wanted < 95
+
+
+@LIBVMAF
+def test_a_folder_for_files_whose_name_means_something(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (odd := tmp_path / "a b:c,d;e'[f]").mkdir()
+    wanted = vmaf(textured(64, 48), jpeg(textured(64, 48), 30))
+    monkeypatch.setattr(tempfile, "tempdir", str(odd))
+    assert vmaf(textured(64, 48), jpeg(textured(64, 48), 30)) == wanted
 
 
 @VGG

@@ -33,14 +33,15 @@ def find(who: str, **needed: str) -> str:
     )
 
 
-def run(ffmpeg: str, arguments: str, data: bytes = b"") -> bytes:
-    """What ``ffmpeg`` writes to stdout when it is given ``data``.
+def run(ffmpeg: str, arguments: str, data: bytes = b"", folder: str | None = None) -> bytes:
+    """What ``ffmpeg`` writes to stdout when it is given ``data``, in a folder that files among its ``arguments``,
+    which are words without spaces, are relative to.
 
     Raises:
         DiptychError: if it fails; its first line says why.
     """
     command = [ffmpeg, "-hide_banner", *arguments.split()]
-    done = subprocess.run(command, input=data, capture_output=True, check=False)
+    done = subprocess.run(command, input=data, capture_output=True, check=False, cwd=folder)
     if done.returncode or not done.stdout:
         told = done.stderr.decode(errors="replace").strip().splitlines()
         raise DiptychError(f"ffmpeg: {told[0] if told else f'exit code {done.returncode}'}")

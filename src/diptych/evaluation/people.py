@@ -173,9 +173,9 @@ def _by_libvmaf(photo: Picture, decoded: Picture) -> dict[str, float]:
         inputs = ""
         for name, picture in (("decoded", theirs), ("photo", ours)):
             (Path(folder) / name).write_bytes(picture.tobytes())
-            inputs += f" -f rawvideo -pix_fmt rgb24 -s {width}x{height} -i {folder}/{name}"
-        graph = f"[0:v]{_TO_YUV}[d];[1:v]{_TO_YUV}[p];[d][p]libvmaf={_VMAF}:log_path={folder}/log"
-        ffmpeg.run(_libvmaf(), f"{ffmpeg.QUIET} {inputs} -lavfi {graph} -f framemd5 -")
+            inputs += f" -f rawvideo -pix_fmt rgb24 -s {width}x{height} -i {name}"
+        graph = f"[0:v]{_TO_YUV}[d];[1:v]{_TO_YUV}[p];[d][p]libvmaf={_VMAF}:log_path=log"
+        ffmpeg.run(_libvmaf(), f"{ffmpeg.QUIET} {inputs} -lavfi {graph} -f framemd5 -", folder=folder)
         found = json.loads((Path(folder) / "log").read_bytes())["frames"][0]["metrics"]
     return {"vmaf": found["vmaf"], "psnr_hvs": math.inf if found["psnr_hvs"] is None else found["psnr_hvs"]}
 
