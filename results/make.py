@@ -203,6 +203,23 @@ def ablation() -> Sheet:
     return Sheet("", ["row", *head], rows)
 
 
+def decoders() -> Sheet:
+    """Bits against AVIF after the same training of one decoder, or of two."""
+    rates = {
+        (entry.codec, entry.view, entry.metric): entry
+        for entry in found("eval-decoders").bd_rate
+        if entry.against == "avif-default"
+    }
+    columns = (("one", "machine"), ("two", "machine"), ("two", "human"))
+    metrics = {f"AP50 of {NETWORKS[task]}": f"{task}.ap50" for task in ("mask-rcnn", "fastestdet")}
+    metrics |= {METRICS[metric]: metric for metric in ("ssimulacra2", "lpips", "psnr")}
+    rows = [
+        [name, *(cell for column in columns for cell in _percents({"": rates[*column, metric]}, ("",), True))]
+        for name, metric in metrics.items()
+    ]
+    return Sheet("", ["at equal", "one decoder", "two: machine view", "two: human view"], rows)
+
+
 TABLES: dict[str, Callable[[], Sheet]] = {
     table.__name__: table
     for table in (
@@ -218,6 +235,7 @@ TABLES: dict[str, Callable[[], Sheet]] = {
         views,
         search,
         ablation,
+        decoders,
     )
 }
 
